@@ -1,0 +1,36 @@
+# make demo: set up, pretrain a small BERT on the documentation of Python, score it.   make test: set up and test.
+# Both need only Python 3.11 or newer, pip and git; PYTHON=python3.12 chooses another one.
+
+PYTHON ?= python3
+VENV := .venv
+PTK := $(VENV)/bin/ptk
+READY := $(VENV)/.ready
+
+.PHONY: demo test check audit clean
+
+demo: $(READY)
+	$(PTK) pretrain bert-mlm-nsp --run runs/demo --overwrite --offline
+	$(PTK) eval runs/demo --samples 5 --offline
+
+test: $(READY)
+	$(VENV)/bin/python -m pytest
+
+check: $(READY)
+	$(VENV)/bin/ruff format --check ptk tests
+	$(VENV)/bin/ruff check ptk tests
+	$(VENV)/bin/pyright
+	$(VENV)/bin/python -m pytest
+
+audit: $(READY)
+	$(VENV)/bin/pip-audit --requirement constraints.txt
+
+# Everything the project needs, in the versions it was tested with.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ptk needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[eval,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,74 @@
+"""What to compute on, in which precision, with how many processes: chosen, and said in one line."""
+
+import os
+from typing import TYPE_CHECKING
+
+from ptk.errors import RecipeError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def cpu_has_bf16() -> bool:
+    """Does this processor multiply bf16 in hardware? Elsewhere bf16 is slower than fp32."""
+    import torch
+
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+
+
+def kind() -> str:
+    """``cuda``, ``mps`` or ``cpu``."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def precision(wanted: str, device: str) -> str:
+    """``auto`` to bf16 where the hardware has it, else fp32. Raises RecipeError for what cannot be."""
+    import torch
+
+    if wanted == "fp16" and device != "cuda":
+        raise RecipeError(
+            f"train.precision: fp16 needs a CUDA device, this is {device}; use auto, bf16 or fp32"
+        )
+    if wanted != "auto":
+        return wanted
+    has = {"cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False), "cpu": cpu_has_bf16}
+    return "bf16" if has.get(device, lambda: False)() else "fp32"
+
+
+def visible() -> int:
+    """Accelerators that a run takes when nobody says otherwise; at least one process."""
+    import torch
+
+    return max(1, torch.cuda.device_count())
+
+
+def accelerator(wanted: str) -> "Accelerator":
+    """Accelerate on the chosen device and precision; joins a process group that a launcher prepared."""
+    from accelerate import Accelerator
+
+    mixed = {"fp32": "no"}.get(chosen := precision(wanted, kind()), chosen)
+    return Accelerator(mixed_precision=mixed, cpu=kind() == "cpu", step_scheduler_with_optimizer=False)
+
+
+def is_main() -> bool:
+    """Is this the process that talks and writes? Known before any process group is."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def used_precision(accelerator: "Accelerator") -> str:
+    return "fp32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
+
+
+def describe(accelerator: "Accelerator") -> str:
+    import torch
+
+    used = used_precision(accelerator)
+    name = torch.cuda.get_device_name() if accelerator.device.type == "cuda" else accelerator.device.type
+    threads = f", {torch.get_num_threads()} threads" if accelerator.device.type == "cpu" else ""
+    plural = "" if accelerator.num_processes == 1 else "es"
+    return f"{name}{threads}, {used}, {accelerator.num_processes} process{plural}"

@@ -1,0 +1,113 @@
+"""``ptk eval RUN_OR_MODEL [--data PATH]``: a pretrained model on held-out text, or on all of another text."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ptk import device, files, recipe_file
+from ptk.data import corpus as corpora
+from ptk.data import prepare
+from ptk.data import tokenizer as tokenizers
+from ptk.data.rows import RowSource
+from ptk.errors import RecipeError
+from ptk.evaluation import held_out
+from ptk.evaluation.samples import samples
+from ptk.models import load
+from ptk.objectives.objective import Objective
+from ptk.progress import Talk
+from ptk.recipe import CorpusSource, EvaluateSpec
+from ptk.session import objective_of, validator
+
+DEFAULT_LENGTH = 128
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is scored: a model, and what it was trained to do."""
+
+    name: str
+    folder: str
+    objective: Objective
+    length: int
+    corpus: tuple[CorpusSource, ...]
+    evaluate: EvaluateSpec
+    task: str
+
+
+def subject(name: str, data: str | None) -> Subject:
+    """A run says everything; of a bare model the objective follows from its class, and it needs ``--data``."""
+    folder = load.folder_of(name)
+    source = (CorpusSource(path=data),) if data else ()
+    if (Path(name) / "recipe.yaml").exists():
+        recipe = recipe_file.load(str(Path(name) / "recipe.yaml")).recipe
+        length = recipe.train.phases[-1].length if recipe.train.phases else recipe.train.length
+        corpus = source or recipe.corpus
+        return Subject(
+            name, folder, objective_of(recipe), length, corpus, recipe.evaluate, recipe.objective["name"]
+        )
+    if not data:
+        raise RecipeError(f"{name}: a model without its run has no held-out text; name some with --data PATH")
+    task, objective, positions = objective_from_config(folder)
+    return Subject(name, folder, objective, min(DEFAULT_LENGTH, positions), source, EvaluateSpec(), task)
+
+
+def objective_from_config(folder: str) -> tuple[str, Objective, int]:
+    """Name, objective and positions of a model folder or hub id, from the class it was saved as."""
+    from transformers import AutoConfig
+
+    from ptk.objectives.mlm import MaskedLanguageModelling
+
+    config: Any = AutoConfig.from_pretrained(folder)
+    architecture = (config.architectures or [""])[0]
+    positions = getattr(config, "max_position_embeddings", DEFAULT_LENGTH)
+    if architecture.endswith("ForMaskedLM"):
+        return "mlm", MaskedLanguageModelling(second_segment="none", fidelity="fixed"), positions
+    second = {"BertForPreTraining": "next", "AlbertForPreTraining": "order"}.get(architecture)
+    if second is None:
+        raise RecipeError(
+            f"{folder}: {architecture or 'no class named'}: ptk eval cannot tell what it was pretrained to do"
+        )
+    return "mlm", MaskedLanguageModelling(second_segment=second, fidelity="fixed"), positions  # type: ignore[arg-type]
+
+
+def evaluate(
+    name: str | None, data: str | None, out: Path | None, shown: int = 0, trust_remote_code: bool = False
+) -> dict[str, Any]:
+    """Score a model; ``results.json`` is left in ``out``, else in the run (held-out text) or under ``runs/``."""
+    talk = Talk()
+    name = name or load.newest()
+    if name is None:
+        raise RecipeError("no finished run under runs/; name a run, a model folder or a hub id")
+    what = subject(name, data)
+    accelerator = device.accelerator("auto")
+    talk.say(f"{name}: {device.describe(accelerator)}")
+    model: nn.Module = load.load(name, trust_remote_code).to(accelerator.device)
+    corpus = corpora.open_corpus(what.corpus)
+    tokenizer = tokenizers.load(what.folder)
+    ready = prepare.Data(corpus, tokenizer, prepare.tokenized(corpus, tokenizer, talk))
+    part = "all" if data else "validation"
+    scored = what.objective.for_validation(what.evaluate.mask_rate)
+    source = RowSource(ready.store, scored, what.evaluate, what.length, what.evaluate.seed, part)
+    losses = validator(source, ready, what.evaluate.examples, model, accelerator)()
+    results = {
+        "task": what.task,
+        "split": "text" if data else "validation",
+        **held_out.scores(scored, losses, source.documents),
+        "baselines": held_out.baselines(source),
+        "data": [entry.path for entry in what.corpus],
+        "model": name,
+        "seed": what.evaluate.seed,
+    }
+    for line in samples(source, model, tokenizer, shown, accelerator.device) if shown else ():
+        talk.say(line)
+    files.write_json((out or default_out(name, data)) / "results.json", results)
+    return results
+
+
+def default_out(name: str, data: str | None) -> Path:
+    if (Path(name) / "recipe.yaml").exists() and data is None:
+        return Path(name) / "evaluation"
+    return Path("runs") / f"eval-{re.sub('[^A-Za-z0-9_.-]+', '-', name).strip('-.')}"

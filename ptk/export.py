@@ -1,0 +1,86 @@
+"""``model/``: what a run leaves to use. Plain transformers loads it with ptk uninstalled."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment
+from torch import nn
+from transformers.utils import logging as transformers_logging
+
+from ptk import __version__, files
+from ptk.recipe import Recipe
+
+if TYPE_CHECKING:
+    from ptk.data.tokenizer import Tokenizer
+
+CARD = """# {{ name }}
+
+Pretrained with ptk {{ version }} ({{ objective }}): {{ parameters }} parameters, {{ tokens }} tokens,
+{{ steps }} steps.
+
+| held-out text | |
+|---|---|
+{% for metric, value in metrics -%}
+| {{ metric }} | {{ value }} |
+{% endfor %}
+```python
+from transformers import {{ auto }}, AutoTokenizer
+model, tokenizer = {{ auto }}.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+```
+
+Corpus: {{ corpus }}. Vocabulary: {{ vocab_size }} entries{% if padded != vocab_size %}, embeddings rounded up to {{ padded }}{% endif %}.
+Fidelity: {{ fidelity }}{% if rules %}, which reproduces
+
+{% for rule in rules -%}
+- {{ rule }}
+{% endfor %}{% else %} (the known oddities of the original code are mended).{% endif %}
+"""
+
+
+def export(folder: Path, model: nn.Module, tokenizer: "Tokenizer", card: str) -> None:
+    """Write weights, configuration, tokenizer and card aside, then put them in place of an older export."""
+    with files.disk_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        aside = folder.with_name(f".{folder.name}-{os.getpid()}")
+        files.remove_folder(aside)
+        try:
+            transformers_logging.disable_progress_bar()
+            model.save_pretrained(aside, safe_serialization=True)  # type: ignore[operator]
+            tokenizer.save(aside)
+            (aside / "README.md").write_text(card, encoding="utf-8")
+            for path in aside.iterdir():
+                files.flush(path)
+            files.remove_folder(folder)
+            os.rename(aside, folder)
+            files.flush(folder.parent)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+
+
+def card(
+    model: nn.Module, tokenizer: "Tokenizer", recipe: Recipe, results: dict[str, Any], rules: list[str]
+) -> str:
+    """The model card. Its values are escaped: a corpus or a run may be named by anybody (S8)."""
+    name = type(model).__name__
+    return (
+        Environment(autoescape=True)
+        .from_string(CARD)
+        .render(
+            name=recipe.name,
+            version=__version__,
+            objective=recipe.objective["name"],
+            auto="AutoModelForMaskedLM" if name.endswith("ForMaskedLM") else "AutoModelForPreTraining",
+            parameters=f"{sum(p.numel() for p in model.parameters()):,}",
+            tokens=f"{results['tokens']:,}",
+            steps=f"{results['steps']:,}",
+            metrics=[(metric, f"{value:.4f}") for metric, value in results["metrics"].items()],
+            corpus=", ".join(source.path for source in recipe.corpus),
+            vocab_size=tokenizer.vocab_size,
+            padded=model.config.vocab_size,  # type: ignore[union-attr]
+            fidelity=recipe.fidelity,
+            rules=rules,
+        )
+    )

@@ -1,0 +1,109 @@
+"""Files that are whole or not there: written aside, flushed to disk, renamed; and full disks by name."""
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from ptk.errors import DiskError
+
+
+def cache_folder() -> Path:
+    """Where stores and built-in corpora are kept: ``$PTK_CACHE``, else the user's cache folder."""
+    if named := os.environ.get("PTK_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ptk"
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turns what the system says about a full or read-only disk into one line with the remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = shutil.disk_usage(existing(path)).free
+            raise DiskError(
+                f"{path}: no space left ({free / 1e6:,.0f} MB free); free some and go on with --resume"
+            ) from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise DiskError(f"{path}: cannot be written ({error.strerror}); choose another folder") from error
+        raise
+
+
+def existing(path: Path) -> Path:
+    """The nearest folder on the way up that is there."""
+    return next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+
+
+def flush(path: Path) -> None:
+    """Force a file, or a folder's entries, to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or nothing: a temporary file in the same folder, flushed, then renamed."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)  # mkstemp gives 0600
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder of ours; a symbolic link is unlinked, never followed (S13)."""
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
+
+
+def digest(path: Path) -> str:
+    """xxh3-128 of a file's bytes, as hexadecimal digits."""
+    state = xxhash.xxh3_128()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            state.update(block)
+    return state.hexdigest()
+
+
+def fingerprint(*parts: Any) -> str:
+    """16 hexadecimal digits of anything JSON can hold; equal parts, equal digits, on every machine."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    return xxhash.xxh3_64_hexdigest(text.encode())
+
+
+def array(path: Path) -> np.ndarray:
+    """A ``.npy`` file, memory-mapped, as a plain array: indexing ``np.memmap`` itself costs microseconds."""
+    header = 128  # an array without elements cannot be mapped
+    return np.asarray(np.load(path, mmap_mode="r" if path.stat().st_size > header else None))

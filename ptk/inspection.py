@@ -1,0 +1,92 @@
+"""``ptk data show`` and ``ptk data check``: what the model will really see, and what is odd about it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from ptk.data import batches, prepare, rows
+from ptk.data.plan import Plan
+from ptk.data.split import Documents, split
+from ptk.data.store import Store
+from ptk.progress import Talk, clean
+from ptk.recipe import Recipe
+from ptk.session import make_plan, objective_of
+
+STYLES = {
+    "first": "",
+    "second": "cyan",
+    "special": "dim",
+    "masked": "bold red",
+    "random": "bold magenta",
+    "kept": "bold green",
+}
+LEGEND = (
+    "piece=label: [MASK]=right is masked, other=right a random piece, same=right is kept; "
+    "the second segment has another colour"
+)
+
+
+def show(recipe: Recipe, count: int) -> None:
+    """Print the first ``count`` examples of the first batch, as they are trained on, on stdout."""
+    talk = Talk()
+    data = prepare.prepare(recipe.corpus, recipe.tokenizer, talk)
+    plan = make_plan(recipe, objective_of(recipe), data)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(Text(LEGEND, style="dim"))
+    for text in examples(plan, data.tokenizer, count):
+        console.print(text)
+
+
+def examples(plan: Plan, tokenizer: Any, count: int) -> Iterator[Text]:
+    places = plan.places(0, 0, np.arange(min(count, sum(plan.stages[0].quota))))
+    for place in places:
+        table = plan.rows(0, place.member, place.epoch)
+        example = batches.encode(table, place.row, tokenizer, plan.seed)
+        headline, pieces = table.source.objective.show(example, tokenizer)
+        text = Text(f"\nrow {place.row}: {headline}\n", style="bold")
+        for piece, role in pieces:
+            text.append(clean(piece) + " ", style=f"not bold {STYLES[role]}")
+        yield text
+
+
+def check(recipe: Recipe) -> dict[str, Any]:
+    """Numbers about corpus, split and rows, and a list of warnings (D12)."""
+    data = prepare.prepare(recipe.corpus, recipe.tokenizer, Talk())
+    objective = objective_of(recipe)
+    plan = make_plan(recipe, objective, data)
+    train, held = split(data.store, recipe.evaluate)
+    lengths = np.concatenate([plan.rows(0, m, 0).lengths() for m in range(len(plan.stages[0].members))])
+    table = rows.rows(plan.stages[0].members[0], 0).table
+    found: dict[str, Any] = {
+        "corpus": {name: data.store.manifest[name] for name in ("documents", "sentences", "tokens")},
+        "held out": {"rule": held.rule, "tokens": int(held.lengths().sum())},
+        "rows": {
+            "rows": int(sum(plan.stages[0].quota)),
+            "mean length": float(lengths.mean()),
+            "filled": float(lengths.mean() / plan.stages[0].length),
+        },
+        "odd": oddities(data.store, data.tokenizer.unk_id, train, held),
+    }
+    if "label" in table.columns:
+        found["rows"]["share with label 1"] = float(table.columns["label"].mean())
+    talk = Talk()
+    for name, value in found["odd"].items():
+        if value:
+            talk.warn(f"{name}: {value:,.4f}" if isinstance(value, float) else f"{name}: {value:,}")
+    return found
+
+
+def oddities(store: Store, unk: int | None, train: Documents, held: Documents) -> dict[str, Any]:
+    hashes = store.hashes
+    counts = train.token_counts()
+    repeated = len(hashes) - len(np.unique(hashes))
+    shared = np.intersect1d(hashes[train.parent], hashes[held.parent])
+    both = np.setdiff1d(shared, hashes[np.intersect1d(train.parent, held.parent)])
+    return {
+        "documents that repeat another": int(repeated),
+        "documents on both sides of the split": len(both),
+        "share of unknown pieces": float(counts[unk] / counts.sum()) if unk is not None else 0.0,
+    }

@@ -1,0 +1,242 @@
+"""Masked language modelling, with next-sentence or sentence-order prediction beside it, or alone (BERT, 1810.04805).
+
+A row is one or two spans of the store. ``encode`` masks it anew in every epoch; the vocabulary head runs only at
+the positions that have a label (MLM-6).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from ptk.corruption import masking, pairs
+from ptk.errors import DataError
+from ptk.metrics import Mean
+from ptk.objectives.objective import IGNORE, Batch, Example, Objective, Row, Table
+from ptk.recipe import STRICT, Fraction, Positive
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ptk.data.split import Documents
+    from ptk.data.tokenizer import Tokenizer
+
+FEWEST_DOCUMENTS = 20  # for a random second segment (NSP-6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedLanguageModelling(Objective):
+    """The ``objective:`` section of ``name: mlm``."""
+
+    __pydantic_config__ = STRICT
+
+    second_segment: Literal["next", "order", "none"] = "next"
+    """Next-sentence prediction, sentence-order prediction, or one segment and no second loss."""
+    mask_rate: Fraction = 0.15
+    """Share of the positions to predict, specials counted in the length (MLM-2)."""
+    max_predictions: Positive | None = None
+    """Most positions of one row; the originals used 20 at 128 and 80 at 512."""
+    masked: Fraction = 0.8
+    """Of the chosen positions, how many become [MASK] ..."""
+    random: Fraction = 0.1
+    """... and how many a random entry; the rest stays as it is (MLM-4)."""
+    masking: Literal["token", "whole_word"] = "token"
+    """Choose positions one by one, or whole words (MLM-3)."""
+    short_rows: Fraction = 0.1
+    """Share of the documents whose rows aim at a shorter, random length (NSP-2)."""
+    fidelity: Literal["fixed", "paper"] | None = None
+    """``paper`` for the oddities NSP-5, NSP-6, MLM-3 and ALB-1; the recipe's ``fidelity`` when left out."""
+
+    rows_depend_on: ClassVar[tuple[str, ...]] = ("second_segment", "short_rows", "fidelity")
+    padding: ClassVar[Mapping[str, int]] = {"masked_labels": IGNORE}
+
+    def __post_init__(self) -> None:
+        if self.masked + self.random > 1:
+            raise ValueError(f"masked {self.masked} and random {self.random} are more than 1 together")
+
+    @property
+    def weights(self) -> Mapping[str, float]:  # type: ignore[override]
+        """Both losses count the same (MLM-5)."""
+        second = {"next": {"nsp": 1.0}, "order": {"sop": 1.0}, "none": {}}[self.second_segment]
+        return {"mlm": 1.0, **second}
+
+    def rows(self, documents: "Documents", block: range, length: int, rng: np.random.Generator) -> Table:
+        """Pairs (or single segments) of whole sentences, cut to ``length`` less the special tokens."""
+        numbered = ((piece, documents.boundaries(piece)) for piece in block)
+        if self.second_segment == "none":
+            found, left_out = pairs.single_segments(numbered, length - 2, rng, self.short_rows)
+        else:
+            check_documents(documents, self.second_segment, self.fidelity or "fixed")
+            make = {"next": pairs.next_sentence_pairs, "order": pairs.sentence_order_pairs}[
+                self.second_segment
+            ]
+            draw = RandomDocument(documents, tries=10 if self.fidelity == "paper" else None)
+            found, left_out = make(numbered, draw, length - 3, rng, self.fidelity or "fixed", self.short_rows)
+        return table(np.array(found, np.int64).reshape(-1, 5), self.second_segment != "none", left_out)
+
+    def encode(self, row: Row, tokenizer: "Tokenizer", rng: np.random.Generator) -> Example:
+        """input_ids, token_type_ids [T]; masked_positions, masked_labels [K]; next_sentence_label []."""
+        cls, sep, mask = special_ids(tokenizer)
+        segments = [np.append(segment, sep) for segment in row.segments]
+        ids = np.concatenate([[cls], *segments])
+        is_text = np.ones(len(ids), bool)
+        ends = np.cumsum([len(segment) for segment in segments])
+        is_text[0] = is_text[ends] = False
+        candidates = np.flatnonzero(is_text)
+        count = masking.mask_count(len(ids), self.mask_rate, self.max_predictions)
+        if self.masking == "whole_word":
+            starts = tokenizer.word_starts[ids]
+            if self.fidelity != "paper" and len(segments) == 2:
+                starts[ends[0] + 1] = True  # a piece that goes on with a word of B never joins one of A
+            positions = masking.choose_words(candidates, starts[candidates], count, rng)
+        else:
+            positions = masking.choose_tokens(candidates, count, rng)
+        example = {
+            "input_ids": masking.corrupt(
+                ids, positions, mask, tokenizer.vocab_size, rng, self.masked, self.random
+            ),
+            "masked_positions": positions,
+            "masked_labels": ids[positions],
+        }
+        if len(segments) == 2:
+            example["token_type_ids"] = (np.arange(len(ids)) > ends[0]).astype(np.int64)
+            example["next_sentence_label"] = np.array(row.columns["label"])
+        return example
+
+    def model(self, settings: Mapping[str, Any], tokenizer: "Tokenizer", length: int) -> "nn.Module":
+        """The ForPreTraining class of the family with a second segment, its ForMaskedLM class without."""
+        from ptk.models import build
+
+        head = "masked_lm" if self.second_segment == "none" else "pretraining"
+        return build.model(head, settings, tokenizer, length, truncated_init=self.fidelity == "paper")
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        counts = {"mlm": int((batch["masked_labels"] != IGNORE).sum())}
+        for name in self.weights.keys() - {"mlm"}:
+            counts[name] = len(batch["next_sentence_label"])
+        return counts
+
+    def loss(self, model: "nn.Module", batch: Batch) -> dict[str, Mean]:
+        """Summed cross entropies and right answers of both heads, each with its own count (MLM-5)."""
+        from ptk.models.labelled import forward_at
+        from ptk.objectives.losses import classification
+
+        inputs = {
+            name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch
+        }
+        output = forward_at(model, batch["masked_positions"], **inputs)
+        logits = output.logits if self.second_segment == "none" else output.prediction_logits
+        parts = classification("mlm", logits, batch["masked_labels"])
+        for name in self.weights.keys() - {"mlm"}:
+            second = getattr(output, "seq_relationship_logits", None)
+            second = output.sop_logits if second is None else second
+            parts |= classification(name, second, batch["next_sentence_label"])
+        return parts
+
+    def show(self, example: Example, tokenizer: "Tokenizer") -> tuple[str, list[tuple[str, str]]]:
+        labels = dict(
+            zip(example["masked_positions"].tolist(), example["masked_labels"].tolist(), strict=True)
+        )
+        ids = example["input_ids"].tolist()
+        second = example.get("token_type_ids", np.zeros(len(ids)))
+        pieces = []
+        for position, piece in enumerate(tokenizer.tokens(ids)):
+            original = labels.get(position)
+            if original is not None:
+                role = "masked" if ids[position] == tokenizer.mask_id else "random"
+                role = "kept" if ids[position] == original else role
+                pieces.append((f"{piece}={tokenizer.tokens([original])[0]}", role))
+            elif ids[position] in tokenizer.special_ids:
+                pieces.append((piece, "special"))
+            else:
+                pieces.append((piece, "second" if second[position] else "first"))
+        headline = f"{len(ids)} tokens, {len(labels)} to predict"
+        if "next_sentence_label" in example:
+            names = {"next": ("is next", "random"), "order": ("in order", "swapped")}[self.second_segment]
+            headline += f", {names[int(example['next_sentence_label'])]}"
+        return headline, pieces
+
+    def answer(self, model: "nn.Module", batch: Batch, tokenizer: "Tokenizer") -> str:
+        inputs = {name: batch[name] for name in ("input_ids", "token_type_ids") if name in batch}
+        output = model(**inputs)
+        logits = output.logits if self.second_segment == "none" else output.prediction_logits
+        best = logits[0, batch["masked_positions"][0]].argmax(-1).tolist()
+        words = tokenizer.tokens(batch["input_ids"][0].tolist())
+        right = tokenizer.tokens(batch["masked_labels"][0].tolist())
+        for position, guess, answer in zip(
+            batch["masked_positions"][0].tolist(), tokenizer.tokens(best), right, strict=True
+        ):
+            words[position] = f"[{guess}]" if guess == answer else f"[{guess}, not {answer}]"
+        return " ".join(words).replace(" ##", "")
+
+    def for_validation(self, mask_rate: float) -> "MaskedLanguageModelling":
+        return replace(self, mask_rate=mask_rate, max_predictions=None)
+
+    def notes(self, fidelity: str) -> list[str]:
+        if fidelity != "paper":
+            return []
+        rules = ["MLM-7: weights from a truncated normal distribution"]
+        if self.second_segment == "next":
+            rules += ["NSP-5: a chunk of one sentence always gets a random second segment"]
+            rules += ["NSP-6: the random document may be the same one after ten tries"]
+        if self.second_segment == "order":
+            rules += ["ALB-1: a chunk of one sentence gets a random second segment and label 1"]
+        if self.masking == "whole_word":
+            rules += ["MLM-3: a piece at the start of B may join the last word of A"]
+        return rules
+
+
+OBJECTIVE = MaskedLanguageModelling
+
+
+@dataclass(frozen=True)
+class RandomDocument:
+    """Draws the document of a random second segment from all of ``documents``: another one than the current.
+
+    ``tries``: give up after so many and take the same one (NSP-6); None: never the same.
+    """
+
+    documents: "Documents"
+    tries: int | None
+
+    def __call__(self, piece: int, rng: np.random.Generator) -> np.ndarray:
+        parent, n = self.documents.parent, len(self.documents)
+        attempt = 0
+        other = pairs.below(rng, n)
+        while parent[other] == parent[piece]:
+            attempt += 1
+            if attempt == self.tries:
+                break
+            other = pairs.below(rng, n)
+        return self.documents.boundaries(other)
+
+
+def check_documents(documents: "Documents", second_segment: str, fidelity: str) -> None:
+    """Too few documents make a "random" segment one of the same text (NSP-6)."""
+    number = len(np.unique(documents.parent))
+    fewest = 1 if fidelity == "paper" else 2
+    if second_segment == "next" and number < fewest:
+        raise DataError(
+            f"next-sentence prediction needs random segments of other documents, and there is only {number} here; "
+            "hold out more (evaluate.share) or set objective.second_segment=none"
+        )
+
+
+def table(found: np.ndarray, two_segments: bool, left_out: int) -> Table:
+    """Rows [R, 5] of (a, a_stop, b, b_stop, label) as spans."""
+    spans = found[:, :4].reshape(-1, 2) if two_segments else found[:, :2]
+    each = 2 if two_segments else 1
+    columns = {"label": found[:, 4].astype(np.int8)} if two_segments else {}
+    return Table(np.arange(len(found) + 1) * each, spans, columns, left_out)
+
+
+def special_ids(tokenizer: "Tokenizer") -> tuple[int, int, int]:
+    """Ids of [CLS], [SEP] and [MASK]; raises DataError when the tokenizer lacks one."""
+    found = {"[CLS]": tokenizer.cls_id, "[SEP]": tokenizer.sep_id, "[MASK]": tokenizer.mask_id}
+    missing = [name for name, number in found.items() if number is None]
+    if missing:
+        raise DataError(
+            f"the tokenizer has no {', '.join(missing)}, which mlm needs; use tokenizer.kind=wordpiece"
+        )
+    return tuple(found.values())  # type: ignore[return-value]

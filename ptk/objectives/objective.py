@@ -1,0 +1,93 @@
+"""What an objective is: it makes rows of the store, encodes them, builds its model and gives its losses.
+
+To add one, copy ``mlm.py``: the file's name is the word of the recipe, its frozen dataclass (``OBJECTIVE``) has
+the keys of the recipe's ``objective:`` section as fields. Nothing here or in an objective knows the engine, a run
+or the command line. torch is imported by the methods that need it, not by the module: building rows needs none.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from ptk.metrics import Mean
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from ptk.data.split import Documents
+    from ptk.data.tokenizer import Tokenizer
+
+IGNORE = -100
+Example = dict[str, np.ndarray]
+Batch = dict[str, "torch.Tensor"]
+
+
+class Row(NamedTuple):
+    """One stored, uncorrupted row: its token spans in the store, their ids, and the row's own numbers."""
+
+    segments: list[np.ndarray]  # ids of each span, int64
+    columns: dict[str, int]
+
+
+class Table(NamedTuple):
+    """Rows as pointers into the store: row i has the spans ``spans[offsets[i]:offsets[i + 1]]``."""
+
+    offsets: np.ndarray  # [R + 1]
+    spans: np.ndarray  # [S, 2] token offsets, first and after the last
+    columns: dict[str, np.ndarray]  # name -> [R]
+    left_out: int = 0  # stretches of text that no row holds, counted
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+class Objective(ABC):
+    """Frozen settings of one objective, and what follows from them."""
+
+    fidelity: str | None
+    # Settings that rows depend on: a table is made anew when one of them changes.
+    rows_depend_on: ClassVar[tuple[str, ...]] = ()
+    # Values that pad each axis of each array of an example, beside the tokenizer's own for ids.
+    padding: ClassVar[Mapping[str, int]] = {}
+    # The losses that are trained on and the weight of each; what `loss` returns beside them is only reported.
+    weights: Mapping[str, float]
+
+    @abstractmethod
+    def rows(self, documents: "Documents", block: range, length: int, rng: np.random.Generator) -> Table:
+        """The rows of one block of documents, for rows of ``length`` tokens, specials included."""
+
+    @abstractmethod
+    def encode(self, row: Row, tokenizer: "Tokenizer", rng: np.random.Generator) -> Example:
+        """One row to one example; all randomness of the data is here and comes from ``rng``."""
+
+    @abstractmethod
+    def model(self, settings: Mapping[str, Any], tokenizer: "Tokenizer", length: int) -> "nn.Module":
+        """A fresh model: a transformers class wherever one exists."""
+
+    @abstractmethod
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """How many labels each loss of ``weights`` has in the batch; no synchronisation with a device."""
+
+    @abstractmethod
+    def loss(self, model: "nn.Module", batch: Batch) -> dict[str, Mean]:
+        """Every loss, and what is reported beside it, as (total, count)."""
+
+    @abstractmethod
+    def show(self, example: Example, tokenizer: "Tokenizer") -> tuple[str, list[tuple[str, str]]]:
+        """An example for people: a headline, and its pieces, each with a role that has a colour:
+        ``first``, ``second``, ``special``, ``masked``, ``random``, ``kept``."""
+
+    @abstractmethod
+    def answer(self, model: "nn.Module", batch: Batch, tokenizer: "Tokenizer") -> str:
+        """What the model says of a batch of one row, beside what is right."""
+
+    def for_validation(self, mask_rate: float) -> "Objective":
+        """The same objective as it is scored on held-out text (ENG-4)."""
+        return self
+
+    def notes(self, fidelity: str) -> list[str]:
+        """The rules of the original that ``fidelity: paper`` reproduces, for the model card."""
+        return []

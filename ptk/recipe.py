@@ -1,0 +1,174 @@
+"""The types of a recipe: everything a run depends on, frozen before work begins.
+
+Plain dataclasses, so that whatever only uses settings (loader workers, a machine without pydantic)
+imports nothing heavy; ``recipe_file.py`` reads them from YAML and checks them.
+The docstring under a field is its documentation, in ``ptk recipes schema`` too.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Interval, MinLen
+
+Fraction = Annotated[float, Interval(ge=0, le=1)]
+Count = Annotated[int, Ge(0)]
+Positive = Annotated[int, Ge(1)]
+Above = Annotated[float, Gt(0)]
+Beta = Annotated[float, Interval(ge=0, lt=1)]
+
+# Read by pydantic from the class; unknown keys are errors at every depth.
+STRICT = {"extra": "forbid", "use_attribute_docstrings": True, "allow_inf_nan": False}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusSource:
+    """Where text comes from. A plain string in a recipe is ``path`` alone."""
+
+    __pydantic_config__ = STRICT
+
+    path: str
+    """A file, folder or glob, ``python-docs``, or a dataset of the hub (``owner/name``)."""
+    weight: Above = 1.0
+    """How often rows of this source are seen, relative to its share of the text."""
+    text: str | None = None
+    """The column or key that holds the text; guessed and said when left out."""
+    encoding: str | tuple[str, ...] | None = None
+    """Encoding of the files, or several to try in order, file by file. UTF-8 when left out."""
+    encoding_errors: Literal["strict", "replace", "skip"] = "strict"
+    """Bytes that do not decode: an error, U+FFFD, or the line is dropped; the last two are counted."""
+    split_documents: Literal["auto", "blank_line", "file", "line"] = "auto"
+    """What ends a document of plain text: a blank line, the file's end, or every line's end."""
+    config: str | None = None
+    """The configuration of a hub dataset."""
+    split: str = "train"
+    """The split of a hub dataset."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerSpec:
+    """Train a tokenizer (``kind``), or load one (``path``)."""
+
+    __pydantic_config__ = STRICT
+
+    kind: Literal["wordpiece", "bpe", "unigram", "char"] = "wordpiece"
+    """What to train."""
+    vocab_size: Positive = 8192
+    """Entries, special tokens included."""
+    lowercase: bool = False
+    """Lowercase, and take accents off everything but Hangul."""
+    path: str | None = None
+    """A folder, a hub id, a SentencePiece ``.model`` or a ``vocab.txt`` to load instead."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One stretch of training at one length: BERT's 90 % at 128, then 10 % at 512."""
+
+    __pydantic_config__ = STRICT
+
+    length: Positive
+    """Tokens of a row, specials included."""
+    steps: Positive
+    batch_size: Positive | None = None
+    """Global, in sequences; ``train.batch_size`` when left out."""
+    batch_tokens: Positive | None = None
+    """Global, in tokens; ``train.batch_tokens`` when left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSpec:
+    """How long, in what batches, and with which optimizer. Exactly one of steps, epochs, minutes, phases."""
+
+    __pydantic_config__ = STRICT
+
+    steps: Positive | None = None
+    """Optimizer updates."""
+    epochs: Above | None = None
+    """Passes over the training rows."""
+    minutes: Above | None = None
+    """Wall-clock budget of the training itself; becomes steps after a measured warm-up."""
+    phases: Annotated[tuple[Phase, ...], MinLen(1)] | None = None
+    length: Positive = 128
+    """Tokens the encoder (or decoder-only model) sees, specials included."""
+    batch_size: Positive | None = None
+    """Global, in sequences; 32 when ``batch_tokens`` is left out too."""
+    batch_tokens: Positive | None = None
+    """Global, in tokens, instead of ``batch_size``."""
+    micro_batch_size: Positive | None = None
+    """Sequences a device takes at once: speed and memory only, never the result."""
+    micro_batch_tokens: Positive | None = None
+    """The same in tokens (rows x longest row)."""
+    optimizer: Literal["adamw", "bert_adamw", "lamb"] = "adamw"
+    """``bert_adamw`` has no bias correction (OPT-1); ``lamb`` is ALBERT's (OPT-6)."""
+    lr: Above = 1e-4
+    weight_decay: Annotated[float, Ge(0)] = 0.01
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    eps: Above = 1e-6
+    schedule: Literal["linear", "cosine", "wsd", "inverse_sqrt", "constant"] = "linear"
+    """Of the learning rate after the warm-up."""
+    warmup: Annotated[float, Ge(0)] = 0.01
+    """Steps, or below 1 a fraction of all steps."""
+    final_lr: Fraction = 0.0
+    """Where linear, cosine and wsd end, as a fraction of ``lr``."""
+    decay: Fraction = 0.1
+    """The last share of the steps, in which wsd decays."""
+    clip: Annotated[float, Ge(0)] = 1.0
+    """Global norm of the gradients; 0 for none."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    parallel: Literal["ddp"] = "ddp"
+    compile: bool = False
+    gradient_checkpointing: bool = False
+    workers: Count | None = None
+    """Processes that prepare batches; by default 2 beside an accelerator, none on a CPU."""
+    log_every: Positive = 50
+    eval_every: Positive | None = None
+    """Steps between validations; 10 in a run by default."""
+    save_every: Positive | None = None
+    """Steps between checkpoints; as often as validation by default."""
+    keep: Positive = 2
+    """Checkpoints kept: the newest ones."""
+    max_bad_steps: Positive = 3
+    """Steps in a row whose gradients are not finite (no update is made) before the run stops."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSpec:
+    """What is held out of the corpus, and how it is scored."""
+
+    __pydantic_config__ = STRICT
+
+    share: Annotated[float, Interval(gt=0, lt=1)] = 0.02
+    """Of the text, held out by document hash; of a few long texts by blocks."""
+    tail: Annotated[float, Interval(gt=0, lt=1)] | None = None
+    """Hold out the last share of the text instead, as it lies in the corpus."""
+    examples: Positive = 1000
+    """Rows scored at most, the same ones each time, with the same masks."""
+    mask_rate: Fraction = 0.15
+    """Masks of validation, whatever the training rate (ENG-4)."""
+    seed: Count = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A whole recipe, resolved."""
+
+    __pydantic_config__ = STRICT
+
+    name: str = "run"
+    """Letters, digits, ``-``, ``_``, ``.``: names the run directory. The file's own name by default."""
+    seed: Count = 42
+    fidelity: Literal["fixed", "paper"] = "fixed"
+    """``paper`` reproduces the known oddities of the original code; ``fixed`` does the sensible thing."""
+    corpus: tuple[CorpusSource, ...] = ()
+    """A path (relative to the current folder), glob, ``python-docs`` or hub dataset, or a list of sources."""
+    tokenizer: TokenizerSpec = field(default_factory=TokenizerSpec)
+    objective: Mapping[str, Any] = field(default_factory=dict)
+    """``name`` (the word for the file in ptk/objectives) and that objective's own settings."""
+    model: Mapping[str, Any] = field(default_factory=dict)
+    """``type`` and the settings of its configuration class in transformers."""
+    init: str | None = None
+    """Weights to start from: a run, a model folder or a hub id."""
+    train: TrainSpec = field(default_factory=TrainSpec)
+    evaluate: EvaluateSpec = field(default_factory=EvaluateSpec)
+    track: Literal["tensorboard", "wandb"] | None = None

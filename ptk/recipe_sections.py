@@ -1,0 +1,209 @@
+"""The two open sections of a recipe: ``objective`` (a file of ptk/objectives says its keys) and ``model``
+(a configuration class of transformers does)."""
+
+import functools
+import importlib
+import inspect
+import json
+import re
+from dataclasses import asdict, fields, is_dataclass, replace
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
+
+import ptk.objectives
+from ptk.errors import RecipeError
+from ptk.recipe import Recipe
+from ptk.recipe_check import suggest, unknown_key, validate
+from ptk.recipe_yaml import Fault, Place, Placed, shown, shown_key
+
+DEFINES = re.compile(r"^OBJECTIVE\b", re.MULTILINE)  # other modules of ptk/objectives are shared by these
+
+
+def objective_names() -> list[str]:
+    """The words ``objective.name`` may be: modules of ptk/objectives and entry points. Imports none."""
+    files = (file for folder in ptk.objectives.__path__ for file in Path(folder).glob("*.py"))
+    modules = (file.stem for file in files if DEFINES.search(file.read_text(encoding="utf-8")))
+    return sorted({*modules, *_plugins()})
+
+
+def objective_class(name: str) -> type:
+    """The frozen dataclass whose fields are the keys of the ``objective:`` section. Imports its module.
+
+    Raises RecipeError when there is no such objective, or a plug-in of that name does not import.
+    """
+    if name not in objective_names():
+        known = objective_names()
+        hint = suggest(name, known)
+        raise RecipeError(f"{shown(name)} is not an objective (known: {', '.join(known)}){hint}")
+    if name not in _plugins():
+        return importlib.import_module(f"ptk.objectives.{name}").OBJECTIVE
+    plugin = _plugins()[name]
+    try:
+        found = plugin.load()
+    except Exception as error:  # whatever the plug-in's own imports raise
+        raise RecipeError(f"the plug-in {plugin.value} does not import ({shown(error)}); reinstall it") from error
+    if not (isinstance(found, type) and is_dataclass(found)):
+        raise RecipeError(f"the plug-in {plugin.value} is not a dataclass; update it")
+    return found
+
+
+def build_objective(recipe: Recipe) -> Any:
+    """The objective of a recipe: an instance of ``objective_class(recipe.objective["name"])``.
+
+    Its ``fidelity``, where it has one and leaves it out, is the recipe's. Raises RecipeError for settings
+    it does not have.
+    """
+    faults: list[Fault] = []
+    built = check_objective(_placed(dict(recipe.objective), Place(f"recipe {recipe.name}")), faults)
+    if faults:
+        raise RecipeError("\n".join(map(str, faults)))
+    follows = any(f.name == "fidelity" and built.fidelity is None for f in fields(built))
+    return replace(built, fidelity=recipe.fidelity) if follows else built
+
+
+def model_settings(recipe: Recipe) -> dict[str, Any]:
+    """The keyword arguments for the configuration class of ``recipe.model["type"]``, by its own names.
+
+    Its own names, because a shared name can come too late: ``T5Config(num_hidden_layers=2)`` keeps six
+    decoder layers, ``T5Config(num_layers=2)`` has two.
+    """
+    settings = {key: value for key, value in recipe.model.items() if key != "type"}
+    if "type" not in recipe.model:
+        return settings
+    names = _config_class(recipe.model["type"]).attribute_map
+    return {names.get(key, key): value for key, value in settings.items()}
+
+
+def check_objective(section: Placed, faults: list[Fault]) -> Any:
+    """The objective that ``section`` describes; None after adding faults."""
+    name = section.at("name")
+    if name is None or not isinstance(name.value, str):
+        known = ", ".join(objective_names())
+        said = f"{shown(name.plain())} is not a name" if name else "missing"
+        faults.append(Fault((name or section).place, "objective.name", f"{said}; one of {known}"))
+        return None
+    try:
+        kind = objective_class(name.value)
+    except RecipeError as error:
+        faults.append(Fault(name.place, "objective.name", str(error)))
+        return None
+    # Unknown keys are looked for here: a plug-in may have forgotten to forbid them.
+    known = {f.name for f in fields(kind)}
+    settings = {key: placed for key, placed in section.value.items() if key != "name"}
+    for key in [key for key in settings if key not in known]:
+        message = unknown_key(key, kind, prefix="objective")
+        faults.append(Fault(settings.pop(key).place, f"objective.{shown_key(key)}", message))
+    return validate(kind, Placed(settings, section.place), faults, "objective")
+
+
+def complete_objective(name: str, objective: Any) -> dict[str, Any]:
+    """The ``objective:`` section with every default written out."""
+    return {"name": name, **{key: value for key, value in asdict(objective).items() if key != "name"}}
+
+
+def check_model(section: Placed, has_init: bool, faults: list[Fault]) -> dict[str, Any]:
+    """The section in the types its configuration class wants (``initializer_factor: 1`` becomes 1.0).
+
+    Adds a fault for each key the class does not have and each value of another type. Without ``type``
+    (the weights of ``init`` bring their own) keys stay unchecked until those are read.
+    """
+    kind = section.at("type")
+    settings = {key: placed for key, placed in section.value.items() if key != "type"}
+    before = len(faults)
+    if size := settings.pop("vocab_size", None):
+        message = "follows from the tokenizer; set tokenizer.vocab_size instead"
+        faults.append(Fault(size.place, "model.vocab_size", message))
+    if kind is None or kind.value is None:
+        if not has_init:
+            message = "missing; name a transformers model type such as bert, gpt2 or t5, or give init"
+            faults.append(Fault(section.place, "model.type", message))
+        return {key: placed.plain() for key, placed in settings.items()}
+    known = _config_keys(kind.value) if isinstance(kind.value, str) else None
+    if known is None:
+        hint = suggest(str(kind.value), _config_mapping().keys())
+        message = f"{shown(kind.plain())} is not a model type of transformers{hint}"
+        faults.append(Fault(kind.place, "model.type", message))
+        return {}
+    converted = _check_settings(kind.value, known, settings, faults)
+    if len(faults) == before:
+        _try_config(kind, converted, faults)
+    return {"type": kind.value, **converted}
+
+
+def _check_settings(
+    model_type: str, known: dict[str, Any], settings: dict[str, Placed], faults: list[Fault]
+) -> dict[str, Any]:
+    names = _config_class(model_type).attribute_map
+    first: dict[str, str] = {}
+    for key, placed in settings.items():
+        own = names.get(key, key)
+        if own in first:
+            message = f"the same setting as model.{first[own]} ({settings[first[own]].place}); keep one"
+            faults.append(Fault(placed.place, f"model.{key}", message))
+        elif own not in known:
+            hint = suggest(key, {*known, *names} - {"vocab_size"}, "model.")
+            message = f"unknown key of model type {model_type}{hint}"
+            faults.append(Fault(placed.place, f"model.{shown_key(key)}", message))
+        else:
+            first[own] = key
+    return {key: _converted(known[own], key, settings[key], faults) for own, key in first.items()}
+
+
+def _converted(kind: Any, key: str, placed: Placed, faults: list[Fault]) -> Any:
+    if isinstance(kind, str) or kind is inspect.Parameter.empty:
+        return placed.plain()  # no type at hand: left to the class itself, in _try_config
+    try:
+        value = validate(kind, placed, faults, f"model.{key}")
+    except (PydanticUserError, PydanticUndefinedAnnotation):  # a type of transformers' own
+        return placed.plain()
+    return value if isinstance(value, float) else placed.plain()
+
+
+def _try_config(kind: Placed, settings: dict[str, Any], faults: list[Fault]) -> None:
+    config_class = _config_class(kind.value)
+    names = config_class.attribute_map
+    try:
+        config_class(**{names.get(key, key): value for key, value in settings.items()})
+    except Exception as error:  # each class raises what it likes
+        reason = " ".join(str(error).rpartition("Error: ")[2].split())  # of nested ones the innermost
+        faults.append(Fault(kind.place, "model", f"{config_class.__name__} refuses these settings: {reason}"))
+
+
+def _config_keys(model_type: str) -> dict[str, Any] | None:
+    """Settings of a configuration class and their types; None for an unknown model type."""
+    if model_type not in _config_mapping():
+        return None
+    config_class = _config_class(model_type)
+    parameters = inspect.signature(config_class).parameters.values()
+    named = {p.name: p.annotation for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD}
+    # Some read a setting out of **kwargs (T5's tie_word_embeddings) and show it only on an instance.
+    more = {key: inspect.Parameter.empty for key in vars(config_class()) if not key.startswith("_")}
+    return more | named
+
+
+def _config_mapping() -> Any:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    return CONFIG_MAPPING
+
+
+def _config_class(model_type: str) -> Any:
+    return _config_mapping()[model_type]
+
+
+@functools.cache
+def _plugins() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="ptk.objectives")}
+
+
+def _placed(value: Any, place: Place) -> Placed:
+    """A value that stands in no file."""
+    plain = json.loads(json.dumps(value))
+    if isinstance(plain, dict):
+        return Placed({key: _placed(child, place) for key, child in plain.items()}, place)
+    if isinstance(plain, list):
+        return Placed([_placed(child, place) for child in plain], place)
+    return Placed(plain, place)

@@ -1,0 +1,62 @@
+"""What a resumed run may change and what it may not (R7)."""
+
+from dataclasses import replace
+from typing import Any
+
+import yaml
+
+from ptk import recipe_file
+from ptk.errors import RecipeError
+from ptk.progress import Talk
+from ptk.recipe import Recipe
+
+# What a resumed run may not change: the trajectory would be another one (R7).
+FIXED = (
+    "seed",
+    "fidelity",
+    "corpus",
+    "tokenizer",
+    "objective",
+    "model",
+    "init",
+    "evaluate.share",
+    "evaluate.tail",
+)
+FIXED_TRAIN = ("length", "batch_size", "batch_tokens", "phases", "optimizer", "precision")
+
+
+def resumed(new: Recipe, old: Recipe, talk: Talk) -> Recipe:
+    """The recipe to go on with. Raises RecipeError naming what differs and cannot; says what changes."""
+    if new.train.steps is None and new.train.phases is None:
+        same = {"steps": old.train.steps, "epochs": None, "minutes": None}  # they were turned into steps
+        new = replace(new, train=replace(new.train, **same))
+    if new.train.precision == "auto":
+        new = replace(new, train=replace(new.train, precision=old.train.precision))
+    before, now = flat(old), flat(new)
+    changed = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
+    fixed = (*FIXED, *(f"train.{name}" for name in FIXED_TRAIN))
+    refused = [key for key in changed if any(key == f or key.startswith((f + ".", f + "[")) for f in fixed)]
+    if refused:
+        lines = [f"{key}: the run has {before.get(key)!r}, the recipe {now.get(key)!r}" for key in refused]
+        raise RecipeError("--resume: " + "\n".join(lines) + "\nkeep them, or use another --run for a new run")
+    for key in changed:
+        talk.say(f"changed: {key}: {before.get(key)!r} -> {now.get(key)!r}")
+    return new
+
+
+def flat(recipe: Recipe) -> dict[str, Any]:
+    """Dotted key -> value."""
+    found: dict[str, Any] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for name, part in value.items():
+                walk(f"{prefix}.{name}" if prefix else name, part)
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for number, part in enumerate(value):
+                walk(f"{prefix}[{number}]", part)
+        else:
+            found[prefix] = value
+
+    walk("", yaml.safe_load(recipe_file.dump(recipe)))
+    return found

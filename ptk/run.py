@@ -1,0 +1,197 @@
+"""The run directory: everything to redo, resume, inspect or load one run.
+
+recipe.yaml  environment.json  status.json  metrics.jsonl  checkpoints/  model/  results.json
+"""
+
+import json
+import os
+import platform
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ptk import __version__, files
+from ptk.errors import PtkError, RecipeError
+
+LOCK = ".lock.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A directory. ``writes`` is true in the one process that writes into it."""
+
+    folder: Path
+    writes: bool = True
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model"
+
+    @property
+    def recipe(self) -> Path:
+        return self.folder / "recipe.yaml"
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """Append one line to metrics.jsonl; a number that is not finite is written as text, which JSON can hold."""
+        if self.writes:
+            with (
+                files.disk_errors(self.folder),
+                open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file,
+            ):
+                file.write(json.dumps({name: printable(value) for name, value in line.items()}) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All lines of metrics.jsonl that are whole (R24)."""
+        path = self.folder / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return [line for text in lines if (line := parsed(text)) is not None]
+
+    def rewind(self, step: int) -> None:
+        """Drop what was logged after ``step``, so that a resumed run logs no step twice."""
+        if self.writes:
+            kept = [line for line in self.metrics() if line.get("step", 0) <= step]
+            files.write_text(self.folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
+
+    def status(self, state: str, **more: Any) -> None:
+        """What the run is doing, or why it stopped and with which exit code."""
+        if self.writes:
+            files.write_json(
+                self.folder / "status.json", {"status": state, "time": time.strftime("%FT%T%z"), **more}
+            )
+
+    def read_status(self) -> dict[str, Any]:
+        return files.read_json(self.folder / "status.json") if (self.folder / "status.json").exists() else {}
+
+    def environment(self, **more: Any) -> None:
+        if self.writes:
+            files.write_json(self.folder / "environment.json", {**versions(), **more})
+
+
+def printable(value: Any) -> Any:
+    return str(value) if isinstance(value, float) and value - value != 0 else value
+
+
+def parsed(text: str) -> dict[str, Any] | None:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def versions() -> dict[str, Any]:
+    from importlib.metadata import version
+
+    names = ("torch", "transformers", "tokenizers", "accelerate", "numpy")
+    return {
+        "ptk": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+        "platform": platform.platform(),
+        "command": sys.argv,
+    }
+
+
+def used(folder: Path) -> bool:
+    """Does the folder hold a run? Its lock alone does not count."""
+    return any((folder / name).exists() for name in ("recipe.yaml", "metrics.jsonl", "checkpoints", "model"))
+
+
+def open_run(folder: Path, resume: bool, overwrite: bool, writes: bool = True) -> Run:
+    """Take a folder for a run; the process that writes locks it.
+
+    Raises RecipeError when it is in use, holds another run and neither flag is given, or cannot be a folder (R8,
+    R18, R23).
+    """
+    if folder.is_symlink() and not folder.exists():
+        raise RecipeError(f"--run {folder}: a link to nowhere; choose another folder")
+    if folder.exists() and not folder.is_dir():
+        raise RecipeError(f"--run {folder}: a file; choose a folder")
+    run = Run(folder, writes)
+    if not writes:
+        return run
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock(folder)
+    except OSError as error:
+        raise RecipeError(
+            f"--run {folder}: cannot be written ({error.strerror}); choose another folder"
+        ) from error
+    try:
+        prepare(run, resume, overwrite)
+    except BaseException:
+        unlock(run)
+        raise
+    return run
+
+
+def prepare(run: Run, resume: bool, overwrite: bool) -> None:
+    if used(run.folder) and not (resume or overwrite):
+        raise RecipeError(
+            f"--run {run.folder}: holds a run already; add --resume to go on or --overwrite to start again"
+        )
+    if resume and not run.recipe.exists():
+        raise RecipeError(f"--run {run.folder}: nothing to resume there; leave --resume out to start")
+    if overwrite:
+        for path in run.folder.iterdir():
+            if path.name == LOCK:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                files.remove_folder(path)
+            else:
+                path.unlink()
+    for left in run.checkpoints.glob(".tmp-*") if run.checkpoints.is_dir() else ():
+        files.remove_folder(left)
+
+
+def lock(folder: Path) -> None:
+    """One run a folder: a file with process and host, created only if absent; one left by a dead process is taken."""
+    path = folder / LOCK
+    mine = {"pid": os.getpid(), "host": socket.gethostname(), "started": psutil.Process().create_time()}
+    for _ in range(2):
+        try:
+            with open(path, "x", encoding="utf-8") as file:
+                json.dump(mine, file)
+            return
+        except FileExistsError:
+            holder = parsed(path.read_text(encoding="utf-8")) or {}
+            if alive(holder):
+                raise RecipeError(
+                    f"--run {folder}: process {holder.get('pid')} on {holder.get('host')} is using it; "
+                    "wait for it, or choose another folder"
+                ) from None
+            path.unlink(missing_ok=True)
+    raise RecipeError(f"--run {folder}: another process took it just now; choose another folder")
+
+
+def alive(holder: Mapping[str, Any]) -> bool:
+    """Is the process that wrote a lock still there? One on another host is believed to be."""
+    if not holder:
+        return False
+    if holder.get("host") != socket.gethostname():
+        return True
+    try:
+        return abs(psutil.Process(holder["pid"]).create_time() - holder["started"]) < 1
+    except psutil.Error:
+        return False
+
+
+def unlock(run: Run) -> None:
+    if run.writes:
+        (run.folder / LOCK).unlink(missing_ok=True)
+
+
+def failed(run: Run, error: BaseException) -> None:
+    """Leave in status.json why a run stopped and its exit code."""
+    code = error.exit_code if isinstance(error, PtkError) else 1
+    state = "interrupted" if code > 128 else "failed"
+    run.status(state, exit_code=code, reason=str(error) or type(error).__name__)

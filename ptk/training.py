@@ -1,0 +1,226 @@
+"""``ptk pretrain``: from a recipe to a finished run directory."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ptk import __version__, checkpoint, device, engine, export, files, recipe_file
+from ptk import run as runs
+from ptk.checkpoint import State
+from ptk.data import batches, prepare, rows
+from ptk.data.split import split
+from ptk.errors import CheckpointError
+from ptk.evaluation import held_out
+from ptk.progress import Bar, Talk
+from ptk.recipe import Recipe
+from ptk.resuming import resumed
+from ptk.session import Session, make_plan, objective_of, parameter_count, with_steps
+
+MEASURED_SECONDS = 8.0  # of training steps, to turn minutes into steps
+MEASURED_STEPS = 8  # at least
+WARM = 3  # steps that only warm caches up
+
+
+def pretrain(
+    recipe: Recipe, folder: Path, resume: bool = False, overwrite: bool = False, talk: Talk | None = None
+) -> dict[str, Any]:
+    """Run a recipe: the run directory is left behind, its results are returned.
+
+    Raises a PtkError of the documented exit code; ``status.json`` then says why.
+    """
+    talk = talk or Talk(quiet=not device.is_main())
+    run = runs.open_run(folder, resume, overwrite, writes=device.is_main())
+    try:
+        run.status("running")
+        results = pretrain_in(run, recipe, resume, talk)
+        run.status("finished", exit_code=0)
+        return results
+    except BaseException as error:
+        runs.failed(run, error)
+        raise
+    finally:
+        runs.unlock(run)
+
+
+def pretrain_in(run: runs.Run, recipe: Recipe, resume: bool, talk: Talk) -> dict[str, Any]:
+    accelerator = device.accelerator(recipe.train.precision)
+    talk.say(f"{recipe.name}: {device.describe(accelerator)}; run directory {run.folder}")
+    if resume:
+        recipe = resumed(recipe, recipe_file.load(str(run.recipe)).recipe, talk)
+    recipe = replace(recipe, train=replace(recipe.train, precision=device.used_precision(accelerator)))
+    with accelerator.main_process_first():
+        data = prepare.prepare(recipe.corpus, recipe.tokenizer, talk)
+        objective = objective_of(recipe)
+        made = make_plan(recipe, objective, data)
+    session = Session(recipe, run, data, objective, made, accelerator, talk)
+    model = session.fresh_model()
+    if recipe.train.minutes is not None:
+        session = replace(session, plan=with_steps(made, measured_steps(session, model)))
+        model = session.fresh_model()
+    session = replace(session, recipe=settled(recipe, session))
+    write_recipe(session)
+    state, extra = restore(session, model) if resume else (State(), {})
+    training = session.training(model)
+    load_optimizer(training, extra)
+    describe(session, model)
+    validate = session.validator(model)
+    state = run_loop(session, training, state, validate)
+    return finish(session, model, state, validate())
+
+
+def measured_steps(session: Session, model: nn.Module) -> int:
+    """``train.minutes`` in steps: measured with a learning rate of zero, on a model that is thrown away."""
+    training = replace(session.training(model), lr=lambda _step: 0.0)
+    state, found = State(), session.batches()
+    began = marked = time.monotonic()
+    while state.step < MEASURED_STEPS or time.monotonic() - began < MEASURED_SECONDS:
+        training.step(found[state.step], state, (0, 0))
+        if state.step == WARM:
+            marked = time.monotonic()
+    local = torch.tensor(
+        [(time.monotonic() - marked) / (state.step - WARM)], device=session.accelerator.device
+    )
+    slowest = float(session.accelerator.gather(local).max())  # type: ignore[union-attr]
+    minutes = session.recipe.train.minutes or 0.0
+    steps = max(1, int(minutes * 60 / slowest))
+    session.talk.say(f"{minutes:g} minutes at {slowest:.3f} s a step: {steps:,} steps")
+    session.accelerator.free_memory()
+    return steps
+
+
+def settled(recipe: Recipe, session: Session) -> Recipe:
+    """The recipe with steps in place of epochs or minutes, so that running it again repeats the run."""
+    if recipe.train.phases is not None:
+        return recipe
+    return replace(recipe, train=replace(recipe.train, steps=session.plan.steps, epochs=None, minutes=None))
+
+
+def write_recipe(session: Session) -> None:
+    """recipe.yaml and environment.json."""
+    if session.run.writes:
+        files.write_text(session.run.recipe, recipe_file.dump(session.recipe))
+        session.run.environment(
+            device=device.describe(session.accelerator),
+            precision=session.recipe.train.precision,
+            processes=session.accelerator.num_processes,
+            corpus=session.data.corpus.fingerprint,
+            tokenizer=session.data.tokenizer.fingerprint,
+            store=session.data.store.fingerprint,
+        )
+
+
+def restore(session: Session, model: nn.Module) -> tuple[State, dict[str, Any]]:
+    """State and weights of the newest usable checkpoint; what was logged after it is dropped."""
+    found, faults = checkpoint.find(session.run.checkpoints)
+    for fault in faults:
+        session.talk.warn(f"passed over: {fault}")
+    if found is None:
+        session.talk.say("no checkpoint yet: starting from the beginning")
+        session.run.rewind(0)
+        return State(), {}
+    state, extra = checkpoint.load(found, model)
+    if "optimizer" not in extra:
+        raise CheckpointError(f"{found}: holds no optimizer; use --overwrite to start again")
+    session.run.rewind(state.step)
+    session.talk.say(f"resuming from {found}")
+    return state, extra
+
+
+def load_optimizer(training: engine.Training, extra: Mapping[str, Any]) -> None:
+    if "optimizer" in extra:
+        training.optimizer.load_state_dict(extra["optimizer"])
+    if "scaler" in extra and training.accelerator.scaler is not None:
+        training.accelerator.scaler.load_state_dict(extra["scaler"])
+
+
+def describe(session: Session, model: nn.Module) -> None:
+    """The lines before the first step: what is trained, on how much, for how long."""
+    made, talk, store = session.plan, session.talk, session.data.store
+    held = split(store, session.recipe.evaluate)[1]
+    talk.say(f"held out: {held.rule} ({held.lengths().sum():,} of {store.manifest['tokens']:,} tokens)")
+    talk.say(f"model: {type(model).__name__}, {parameter_count(model):,} parameters")
+    for number, stage in enumerate(made.stages):
+        size = f"{stage.batch_size:,} rows" if stage.batch_size else f"{stage.batch_tokens:,} tokens"
+        talk.say(
+            f"plan: {stage.steps:,} steps of {size}, length {stage.length}: "
+            f"{stage.steps / made.steps_per_epoch(number):.2f} epochs of {sum(stage.quota):,} rows"
+        )
+        if left_out := sum(rows.rows(member, 0).table.left_out for member in stage.members):
+            talk.say(f"left out: {left_out:,} chunks of one sentence that no true pair balances (NSP-5)")
+
+
+def run_loop(
+    session: Session, training: engine.Training, state: State, validate: Callable[[], engine.Losses]
+) -> State:
+    """Train to the plan's end, with progress, tracker, and the next epoch's rows built in the background."""
+    recipe, run, made, accelerator = session.recipe, session.run, session.plan, session.accelerator
+    on_cpu = accelerator.device.type == "cpu"
+    workers = recipe.train.workers if recipe.train.workers is not None else (0 if on_cpu else 2)
+    loader = batches.loader(session.batches(), state.step, workers, pin=accelerator.device.type == "cuda")
+    about = {
+        "ptk": __version__,
+        "processes": accelerator.num_processes,
+        "store": session.data.store.fingerprint,
+    }
+    ahead, tracker = rows.Ahead(), tracked(session)
+    with Bar(session.talk, "training", made.steps, state.step) as bar, ahead:
+
+        def show(line: dict[str, Any]) -> None:
+            bar.line(line)
+            tracker(line)
+            number, epoch, _ = made.position(line["step"])
+            if run.writes and line["step"] < made.steps:
+                for member in made.stages[number].members:
+                    ahead.prepare(member, epoch + 1)
+
+        return engine.train(training, loader, state, made.steps, run, validate, show, about)
+
+
+def tracked(session: Session) -> Callable[[Mapping[str, Any]], None]:
+    """Sends every logged line to the tracker that the recipe names, from the main process."""
+    kind = session.recipe.track
+    if kind is None or not session.run.writes:
+        return lambda line: None
+    from accelerate.tracking import TensorBoardTracker, WandBTracker
+
+    folder = session.run.folder
+    if kind == "tensorboard":
+        tracker = TensorBoardTracker("tensorboard", logging_dir=folder)
+    else:
+        tracker = WandBTracker(session.recipe.name, dir=str(folder))
+    tracker.start()
+
+    def send(line: Mapping[str, Any]) -> None:
+        values = {f"{line['split']}/{name}": v for name, v in line.items() if name not in ("step", "split")}
+        tracker.log(values, step=line["step"])
+
+    return send
+
+
+def finish(session: Session, model: nn.Module, state: State, losses: engine.Losses) -> dict[str, Any]:
+    """Score, export, and write results.json."""
+    recipe, run = session.recipe, session.run
+    source = session.held_out()
+    results = {
+        "task": recipe.objective["name"],
+        "split": "validation",
+        **held_out.scores(session.objective, losses, source.documents),
+        "baselines": held_out.baselines(source),
+        "model": str(run.model),
+        "seed": recipe.seed,
+        "steps": state.step,
+        "tokens": state.tokens,
+        "seconds": round(state.seconds, 1),
+    }
+    if run.writes:
+        rules = session.objective.notes(recipe.fidelity)
+        text = export.card(model, session.data.tokenizer, recipe, results, rules)
+        export.export(run.model, model, session.data.tokenizer, text)
+        files.write_json(run.folder / "results.json", results)
+    session.accelerator.wait_for_everyone()
+    return results

@@ -1,0 +1,97 @@
+"""Fixtures for every test: a tiny corpus and recipes of it, the real data beside the checkout, and no network."""
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+TINY = """
+name: tiny
+seed: 7
+corpus: {path: "PATH", split_documents: blank_line}
+tokenizer: {kind: wordpiece, vocab_size: 120}
+objective: {name: mlm}
+model: {type: bert, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 64,
+        max_position_embeddings: 64}
+train: {steps: 8, length: 32, batch_size: 16, lr: 1e-3, log_every: 1, precision: fp32, workers: 0}
+evaluate: {share: 0.2, examples: 50}
+"""
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of untouched public data; the test is skipped on a machine that has none."""
+    if not SHARED.is_dir():
+        pytest.skip("no ../shared/data")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any connection beyond this machine fails the test (S11)."""
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            pytest.fail(f"network access to {address}")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def _session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _cache(_session_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stores and tokenizers of one test session, apart from the user's own."""
+    monkeypatch.setenv("PTK_CACHE", str(_session_cache))
+
+
+@pytest.fixture(scope="session")
+def tiny_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 documents of 6 to 14 short sentences, one a line, each about a few words of its own."""
+    rng = np.random.default_rng(0)
+    subjects = ["the cat", "a dog", "my friend", "the old king", "her sister", "one bird"]
+    verbs = ["sees", "finds", "likes", "follows", "forgets", "draws"]
+    objects = ["a red house", "the river", "an apple", "the long road", "some stones", "two small boats"]
+    documents = []
+    for _ in range(120):
+        mine = [rng.choice(words, 3) for words in (subjects, verbs, objects)]
+        lines = [" ".join(rng.choice(words) for words in mine) + "." for _ in range(rng.integers(6, 15))]
+        documents.append("\n".join(lines))
+    path = tmp_path_factory.mktemp("text") / "tiny.txt"
+    path.write_text("\n\n".join(documents) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def tiny(tiny_text: Path, tmp_path: Path) -> Callable[..., Path]:
+    """A recipe file on the tiny corpus, with sections replaced by keyword: ``tiny(objective="{name: mlm}")``."""
+
+    def write(**sections: str) -> Path:
+        lines = [line for line in TINY.replace("PATH", str(tiny_text)).splitlines() if line]
+        for name, value in sections.items():
+            start = next((i for i, line in enumerate(lines) if line.startswith(f"{name}:")), len(lines))
+            stop = start + 1
+            while stop < len(lines) and lines[stop].startswith(" "):
+                stop += 1
+            lines[start:stop] = [f"{name}: {value}"]
+        path = tmp_path / "tiny.yaml"
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def environment(_session_cache: Path) -> dict[str, str]:
+    """For processes that a test starts."""
+    return {**os.environ, "PTK_CACHE": str(_session_cache), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}

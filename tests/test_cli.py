@@ -1,0 +1,140 @@
+"""Commands as a user types them: quick help, one message a mistake, documented exit codes."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ptk import recipe_file
+from ptk.progress import Talk, clean
+from ptk.training import pretrain
+
+
+def ptk(environment, *words: str, text: str | None = None, **more) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "ptk", *words]
+    return subprocess.run(command, env=environment, input=text, capture_output=True, text=True, timeout=120, **more)
+
+
+def test_help_imports_neither_torch_nor_pydantic_and_is_quick(environment):
+    code = (
+        "import sys, ptk.cli\ntry: ptk.cli.app(['--help'])\nexcept SystemExit: pass\n"
+        "print([m for m in ('torch', 'pydantic', 'transformers', 'datasets', 'numpy') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert out.stdout.rstrip().endswith("[]")
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        assert ptk(environment, "--help").returncode == 0
+        seconds.append(time.perf_counter() - began)
+    assert min(seconds) < 0.6  # 0.3 s on a quiet machine
+
+
+def test_a_recipe_with_five_faults_gives_five_messages(environment, tiny):
+    path = tiny(
+        train="{stepz: 8, length: 0, lr: fast, batch_size: 16, steps: 4}",
+        objective="{name: mlm, mask_rat: 0.1}",
+        model="{type: bert, hiden_size: 32}",
+    )
+    out = ptk(environment, "pretrain", str(path))
+    assert out.returncode == 2
+    lines = out.stderr.strip().splitlines()
+    assert len(lines) == 5
+    assert all(line.startswith(str(path)) for line in lines)
+    assert "did you mean" in out.stderr
+    assert "Traceback" not in out.stderr
+
+
+def test_show_says_where_each_value_comes_from(environment, tiny):
+    out = ptk(environment, "recipes", "show", str(tiny()), "train.lr=5e-4")
+    assert out.returncode == 0
+    assert next(line for line in out.stdout.splitlines() if line.startswith("train.lr")).endswith("override")
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_file.bundled()])
+def test_every_bundled_recipe_resolves(name):
+    overrides = ["corpus=somewhere.txt"] if not recipe_file.bundled()[name].read_text().count("\ncorpus:") else []
+    assert recipe_file.load(name, overrides).recipe.corpus
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tiny_text) -> Path:
+    from conftest import TINY
+
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "tiny.yaml").write_text(TINY.replace("PATH", str(tiny_text)))
+    recipe = recipe_file.load(str(folder / "tiny.yaml"), ["train.steps=60", "train.lr=3e-3"]).recipe
+    pretrain(recipe, folder / "runs" / "tiny", talk=Talk(quiet=True))
+    return folder / "runs" / "tiny"
+
+
+def test_eval_scores_held_out_text_and_other_text(environment, run, tiny_text):
+    folder = run.parents[1]
+    own = ptk(environment, "eval", str(run), "--json", "--samples", "2", cwd=folder)
+    assert own.returncode == 0, own.stderr
+    results = json.loads(own.stdout)
+    trained = json.loads((run / "results.json").read_text())
+    assert results["metrics"] == pytest.approx(trained["metrics"], rel=1e-4)
+    assert own.stderr.count("[CLS]") == 2
+    assert (run / "evaluation" / "results.json").exists()
+    other = ptk(environment, "eval", str(run / "model"), "--data", str(tiny_text), "--json", cwd=folder)
+    assert other.returncode == 0, other.stderr
+    assert json.loads(other.stdout)["split"] == "text"
+    assert json.loads(other.stdout)["metrics"]["mlm"] > 0
+
+
+def test_predict_answers_each_line_in_order(environment, run):
+    lines = ["the cat [MASK] a red house.", "", "the cat sees.\ta dog finds.", '{"text": "a [MASK] finds"}']
+    out = ptk(environment, "predict", text="\n".join(lines) + "\n", cwd=run.parents[1])  # the newest run
+    assert out.returncode == 0, out.stderr
+    filled, empty, probability, answer = out.stdout.splitlines()
+    assert filled.startswith("the cat ")
+    assert "[MASK]" not in filled
+    assert empty == ""
+    assert 0 < float(probability) < 1
+    assert len(json.loads(answer)["masks"][0]) == 5
+    assert "runs/tiny" in out.stderr
+
+
+def test_predict_names_the_line_it_cannot_answer(environment, run):
+    out = ptk(environment, "predict", "--model", str(run), text="no mask here\n")
+    assert (out.returncode, out.stdout) == (3, "")
+    assert out.stderr.strip().endswith("stdin:1: no [MASK] in the line; put one where a word is missing")
+
+
+def test_data_show_and_check(environment, tiny):
+    shown = ptk(environment, "data", "show", str(tiny()), "--rows", "3")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.count("to predict") == 3
+    assert "[SEP]" in shown.stdout
+    assert "[MASK]=" in shown.stdout
+    checked = ptk(environment, "data", "check", str(tiny()), "--json")
+    assert json.loads(checked.stdout)["rows"]["rows"] > 100
+
+
+def test_missing_text_and_missing_model_have_their_exit_codes(environment, tmp_path):
+    out = ptk(environment, "pretrain", "bert-mlm-nsp", "corpus=no/such/folder", cwd=tmp_path)
+    assert out.returncode == 3
+    assert "no/such/folder" in out.stderr
+    assert "Traceback" not in out.stderr
+    out = ptk(environment, "eval", str(tmp_path), cwd=tmp_path)
+    assert out.returncode == 2
+
+
+def test_training_from_a_built_store_imports_no_datasets(environment, tiny, tmp_path):
+    code = (
+        "import sys\nfrom ptk import recipe_file\nfrom ptk.training import pretrain\nfrom pathlib import Path\n"
+        f"pretrain(recipe_file.load({str(tiny())!r}).recipe, Path({str(tmp_path / 'run')!r}))\n"
+        "print([m for m in ('datasets', 'pyarrow', 'pandas') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_text_of_others_cannot_reach_the_terminal_as_control_characters(capsys):
+    Talk().say("[/red] \x1b]0;x\x07 \u202eabc")
+    assert capsys.readouterr().err == "[/red] ]0;x abc\n"
+    assert clean("a\x00b\nc") == "ab\nc"

@@ -1,0 +1,244 @@
+"""The loop: exact means however a batch is divided, resuming bit for bit, stopping before a bad update."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ptk import device, recipe_file
+from ptk.checkpoint import State
+from ptk.data import prepare
+from ptk.errors import DivergedError
+from ptk.progress import Talk
+from ptk.run import Run
+from ptk.session import Session, make_plan, objective_of
+from ptk.training import pretrain
+
+QUIET = Talk(quiet=True)
+NO_DROPOUT = (
+    "{type: bert, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 64, "
+    "max_position_embeddings: 64, hidden_dropout_prob: 0.0, attention_probs_dropout_prob: 0.0}"
+)
+
+
+def session(path: Path, *overrides: str) -> Session:
+    recipe = recipe_file.load(str(path), overrides).recipe
+    data = prepare.prepare(recipe.corpus, recipe.tokenizer, QUIET)
+    objective = objective_of(recipe)
+    plan = make_plan(recipe, objective, data)
+    return Session(recipe, Run(path.parent / "run"), data, objective, plan, device.accelerator("fp32"), QUIET)
+
+
+def trajectory(made: Session, steps: int = 8) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
+    """Losses and gradient norm of every step, and the gradients of the first."""
+    model = made.fresh_model()
+    training, batches, state = made.training(model), made.batches(), State()
+    model.train()
+    lines, gradients = [], {}
+    original = training.update
+
+    def keep(norm: float, state: State) -> None:
+        if state.step == 0:
+            gradients.update({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+        original(norm, state)
+
+    training.update = keep  # type: ignore[method-assign]
+    for step in range(steps):
+        losses, norm, _ = training.step(batches[step], state, (0, 0))
+        values = {name: float(mean.total) / float(mean.count) for name, mean in losses.items()}
+        lines.append({**values, "norm": norm})
+    return lines, gradients
+
+
+@pytest.mark.parametrize("second_segment", ["next", "order", "none"])
+@pytest.mark.parametrize("micro", [8, 5, 1])
+def test_micro_batches_change_nothing(tiny, micro, second_segment):
+    objective = f"{{name: mlm, second_segment: {second_segment}}}"
+    path = tiny(model=NO_DROPOUT, objective=objective)
+    whole, gradients = trajectory(session(path))
+    divided, others = trajectory(session(path, f"train.micro_batch_size={micro}"))
+    for one, other in zip(whole, divided, strict=True):
+        assert other == pytest.approx(one, rel=1e-5, abs=1e-6)
+    assert gradients.keys() == others.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(others[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_two_processes_take_the_same_steps_as_one(tiny, tmp_path, environment):
+    path = tiny(model=NO_DROPOUT)
+    pretrain(recipe_file.load(str(path)).recipe, tmp_path / "one", talk=QUIET)
+    for micro in (8, 3):
+        folder = tmp_path / f"two-{micro}"
+        command = [sys.executable, "-m", "ptk", "pretrain", str(path), f"train.micro_batch_size={micro}"]
+        subprocess.run([*command, "--processes", "2", "--run", str(folder)], env=environment, check=True, timeout=120)
+        one, two = Run(tmp_path / "one").metrics(), Run(folder).metrics()
+        assert [line["step"] for line in one] == [line["step"] for line in two]
+        for a, b in zip(one, two, strict=True):
+            assert a.keys() == b.keys()
+            for name in a.keys() & {"loss", "mlm", "nsp", "mlm_accuracy", "nsp_accuracy", "grad_norm", "tokens"}:
+                assert b[name] == pytest.approx(a[name], rel=1e-5), (a["step"], name)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model" / "model.safetensors")
+
+
+def equal(one: Path, other: Path) -> bool:
+    a, b = weights(one), weights(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def start(path: Path, folder: Path, environment, *more: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "ptk", "pretrain", str(path), "--run", str(folder), *more]
+    with open(f"{folder}.log", "w") as log:
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+
+def wait_for_step(folder: Path, step: int, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        if any(line["step"] >= step for line in Run(folder).metrics()):
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"step {step} was not reached:\n{Path(f'{folder}.log').read_text()}")
+
+
+@pytest.mark.parametrize(("workers", "precision"), [(0, "bf16"), (2, "fp32")])
+def test_a_killed_run_goes_on_bit_for_bit(tiny, tmp_path, environment, workers, precision):
+    """SIGKILL from outside in the middle of an epoch, dropout on, three micro-batches a step."""
+    train = (
+        f"{{steps: 60, length: 32, batch_size: 24, micro_batch_size: 8, lr: 1e-3, log_every: 1, save_every: 7, "
+        f"precision: {precision}, workers: {workers}}}"
+    )
+    path = tiny(train=train)
+    undisturbed = start(path, tmp_path / "whole", environment)
+    killed = start(path, tmp_path / "killed", environment)
+    wait_for_step(tmp_path / "killed", 31, killed)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert undisturbed.wait(120) == 0, Path(f"{tmp_path}/whole.log").read_text()
+    assert not (tmp_path / "killed" / "model").exists()
+    resumed = start(path, tmp_path / "killed", environment, "--resume")
+    assert resumed.wait(120) == 0, Path(f"{tmp_path}/killed.log").read_text()
+    assert equal(tmp_path / "whole", tmp_path / "killed")
+
+    def logged(folder: Path) -> list[dict[str, object]]:
+        timed = ("tokens_per_second", "seconds")
+        return [{k: v for k, v in line.items() if k not in timed} for line in Run(folder).metrics()]
+
+    assert logged(tmp_path / "whole") == logged(tmp_path / "killed")  # no step twice, none lost
+    assert not list((tmp_path / "killed" / "checkpoints").glob(".tmp*"))
+    steps_an_epoch = session(path).plan.steps_per_epoch(0)
+    assert 60 > 2 * steps_an_epoch
+    assert 31 % steps_an_epoch != 0
+
+
+@pytest.mark.parametrize("stop", [1, 3, 7])
+def test_stopping_at_any_step_and_resuming_is_the_same_run(tiny, tmp_path, stop):
+    path = tiny()
+    recipe = recipe_file.load(str(path), ["train.save_every=1", "train.keep=20"]).recipe
+    pretrain(recipe, tmp_path / "whole", talk=QUIET)
+    pretrain(recipe, tmp_path / "stopped", talk=QUIET)
+    for folder in (tmp_path / "stopped" / "checkpoints").glob("step-*"):
+        if int(folder.name.removeprefix("step-")) > stop:
+            import shutil
+
+            shutil.rmtree(folder)
+    pretrain(recipe, tmp_path / "stopped", resume=True, talk=QUIET)
+    assert equal(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_the_same_command_twice_gives_the_same_weights(tiny, tmp_path):
+    recipe = recipe_file.load(str(tiny())).recipe
+    for name in ("one", "two"):
+        pretrain(recipe, tmp_path / name, talk=QUIET)
+    assert equal(tmp_path / "one", tmp_path / "two")
+
+
+def test_the_logged_loss_is_the_mean_over_all_labels_of_the_window(tiny, tmp_path):
+    path = tiny(model=NO_DROPOUT)
+    each = trajectory(session(path))
+    made = session(path)
+    counts = [[made.objective.counts(batch)["mlm"] for batch in made.batches()[step]] for step in range(8)]
+    total = sum(line["mlm"] * sum(count) for line, count in zip(each[0], counts, strict=True))
+    recipe = recipe_file.load(str(path), ["train.log_every=8"]).recipe
+    pretrain(recipe, tmp_path / "run", talk=QUIET)
+    line = next(line for line in Run(tmp_path / "run").metrics() if line["split"] == "train")
+    assert line["mlm"] == pytest.approx(total / sum(map(sum, counts)), rel=1e-5)
+
+
+def test_gradients_that_are_not_finite_move_nothing_and_stop_the_run(tiny, tmp_path, monkeypatch):
+    made = session(tiny())
+    model = made.fresh_model()
+    training, batches, state = made.training(model), made.batches(), State()
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    with torch.no_grad():
+        model.cls.predictions.bias[5] = math.nan
+    training.step(batches[0], state, (0, 0))
+    assert state.bad_steps == 1
+    moved = [n for n, p in model.named_parameters() if not torch.equal(p.nan_to_num(), before[n].nan_to_num())]
+    assert moved == []
+
+    recipe = recipe_file.load(str(tiny())).recipe
+
+    fresh = Session.fresh_model
+
+    def poisoned(self: Session) -> torch.nn.Module:
+        broken = fresh(self)
+        with torch.no_grad():
+            broken.cls.predictions.bias[5] = math.nan
+        return broken
+
+    monkeypatch.setattr(Session, "fresh_model", poisoned)
+    with pytest.raises(DivergedError, match="not finite 3 steps in a row"):
+        pretrain(recipe, tmp_path / "run", talk=QUIET)
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert status["exit_code"] == 6
+    lines = [line for line in Run(tmp_path / "run").metrics() if line["split"] == "train"]
+    assert [line["loss"] for line in lines] == ["nan"] * 3
+
+
+def test_sigterm_saves_and_exits_143(tiny, tmp_path, environment):
+    path = tiny(train="{steps: 4000, length: 32, batch_size: 16, log_every: 1, precision: fp32}")
+    process = start(path, tmp_path / "run", environment)
+    wait_for_step(tmp_path / "run", 5, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 143
+    status = Run(tmp_path / "run").read_status()
+    assert status["status"] == "interrupted"
+    assert status["exit_code"] == 143
+    last = Run(tmp_path / "run").metrics()[-1]["step"]
+    assert (tmp_path / "run" / "checkpoints" / f"step-{last:08d}" / "manifest.json").exists()
+
+
+def test_eight_rows_can_be_overfitted(tiny):
+    made = session(tiny(model=NO_DROPOUT), "train.steps=150", "train.lr=1e-2", "train.batch_size=8")
+    model = made.fresh_model()
+    training, state = made.training(model), State()
+    batch = made.batches()[0]
+    for _ in range(150):
+        losses, _, _ = training.step(batch, state, (0, 0))
+    assert float(losses["mlm"].total / losses["mlm"].count) < 0.1
+    assert float(losses["nsp"].total / losses["nsp"].count) < 0.1
+
+
+def test_minutes_become_steps_before_the_first_counted_one(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("ptk.training.MEASURED_SECONDS", 0.2)
+    recipe = recipe_file.load(str(tiny()), ["train.minutes=0.02", "train.log_every=1000"]).recipe
+    assert recipe.train.steps is None
+    pretrain(recipe, tmp_path / "run", talk=QUIET)
+    written = recipe_file.load(str(tmp_path / "run" / "recipe.yaml")).recipe
+    assert written.train.minutes is None
+    assert written.train.steps == Run(tmp_path / "run").metrics()[-1]["step"]
+    again = replace(written, name="again")
+    pretrain(again, tmp_path / "again", talk=QUIET)
+    assert equal(tmp_path / "run", tmp_path / "again")

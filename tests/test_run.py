@@ -1,0 +1,202 @@
+"""The run directory, checkpoints and export: nothing mixed, nothing lost, usable with ptk uninstalled."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ptk import checkpoint, recipe_file
+from ptk import run as runs
+from ptk.checkpoint import State
+from ptk.errors import CheckpointError, RecipeError
+from ptk.progress import Talk
+from ptk.training import pretrain
+
+QUIET = Talk(quiet=True)
+
+
+@pytest.fixture
+def finished(tiny, tmp_path) -> Path:
+    pretrain(recipe_file.load(str(tiny())).recipe, tmp_path / "run", talk=QUIET)
+    return tmp_path / "run"
+
+
+def test_a_finished_run_holds_what_the_contract_says(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert names == {
+        "recipe.yaml", "environment.json", "status.json", "metrics.jsonl", "checkpoints", "model", "results.json"
+    }  # fmt: skip
+    lines = runs.Run(finished).metrics()
+    train = [line for line in lines if line["split"] == "train"]
+    assert {"step", "split", "loss", "mlm", "nsp", "lr", "tokens", "tokens_per_second", "seconds"} <= train[0].keys()
+    assert lines[-1]["split"] == "validation"
+    results = json.loads((finished / "results.json").read_text())
+    assert {"task", "split", "examples", "metrics", "model", "seed"} <= results.keys()
+    assert {"mlm", "mlm_accuracy", "nsp", "nsp_accuracy", "pseudo_perplexity"} <= results["metrics"].keys()
+    assert json.loads((finished / "status.json").read_text())["status"] == "finished"
+
+
+def test_the_written_recipe_repeats_the_run(finished, tmp_path):
+    pretrain(recipe_file.load(str(finished / "recipe.yaml")).recipe, tmp_path / "again", talk=QUIET)
+    one, two = (load_file(folder / "model" / "model.safetensors") for folder in (finished, tmp_path / "again"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_used_folder_needs_resume_or_overwrite(finished, tiny):
+    recipe = recipe_file.load(str(tiny())).recipe
+    with pytest.raises(RecipeError, match=r"--resume to go on or --overwrite"):
+        pretrain(recipe, finished, talk=QUIET)
+    pretrain(recipe, finished, overwrite=True, talk=QUIET)
+
+
+def test_a_second_run_in_the_same_folder_is_refused_and_a_dead_ones_lock_is_not(tmp_path):
+    run = runs.open_run(tmp_path / "run", False, False)
+    with pytest.raises(RecipeError, match=f"process {os.getpid()}"):
+        runs.open_run(tmp_path / "run", False, False)
+    runs.unlock(run)
+    dead = {"pid": 2**22 + 1, "host": __import__("socket").gethostname(), "started": 0.0}
+    (tmp_path / "run" / runs.LOCK).write_text(json.dumps(dead))
+    runs.unlock(runs.open_run(tmp_path / "run", False, False))
+
+
+def test_resuming_with_another_model_or_corpus_is_refused_and_another_rate_is_said(finished, tiny, capsys):
+    for override in ("model.hidden_size=64", "objective.mask_rate=0.3", "train.batch_size=8", "seed=3"):
+        with pytest.raises(RecipeError, match="the run has"):
+            pretrain(recipe_file.load(str(tiny()), [override]).recipe, finished, resume=True, talk=QUIET)
+    pretrain(recipe_file.load(str(tiny()), ["train.lr=5e-4", "train.steps=10"]).recipe, finished, resume=True)
+    said = capsys.readouterr().err
+    assert "changed: train.lr: 0.001 -> 0.0005" in said
+    assert [line["step"] for line in runs.Run(finished).metrics() if line["split"] == "train"] == list(range(1, 11))
+
+
+@pytest.mark.parametrize("kind", ["file", "dead link"])
+def test_a_path_that_cannot_be_a_run(tmp_path, kind):
+    path = tmp_path / "run"
+    path.write_text("") if kind == "file" else path.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(RecipeError, match="choose"):
+        runs.open_run(path, False, False)
+
+
+def test_lines_of_metrics_that_are_cut_are_passed_over(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"st')
+    run = runs.Run(tmp_path)
+    assert [line["step"] for line in run.metrics()] == [1, 2]
+    run.rewind(1)
+    run.log({"step": 2, "loss": float("nan")})
+    assert run.metrics() == [{"step": 1}, {"step": 2, "loss": "nan"}]
+
+
+@pytest.fixture
+def saved(tmp_path) -> Path:
+    torch.manual_seed(0)
+    model = torch.nn.Linear(4, 3)
+    for step in (1, 2):
+        checkpoint.save(tmp_path, State(step=step), model, {"optimizer": {"a": torch.ones(3)}}, {}, keep=2)
+    return tmp_path
+
+
+def test_the_newest_checkpoints_are_kept(saved):
+    checkpoint.save(saved, State(step=3), torch.nn.Linear(4, 3), {}, {}, keep=2)
+    assert [path.name for path in checkpoint.newest_first(saved)] == ["step-00000003", "step-00000002"]
+
+
+def test_every_truncated_missing_or_flipped_file_is_found_and_the_older_checkpoint_taken(saved):
+    newest = saved / "step-00000002"
+    for name in [path.name for path in newest.iterdir()]:
+        whole = (newest / name).read_bytes()
+        flipped = bytearray(whole)
+        flipped[len(whole) // 2] ^= 1
+        for damaged in (b"", whole[:1], whole[: len(whole) // 2], whole[:-1], bytes(flipped), None):
+            (newest / name).unlink() if damaged is None else (newest / name).write_bytes(damaged)
+            found, faults = checkpoint.find(saved)
+            if name == "manifest.json" and damaged not in (None, b""):  # still JSON after its last line break
+                assert found is not None
+            else:
+                assert found == saved / "step-00000001", (name, damaged)
+                assert len(faults) == 1
+            (newest / name).write_bytes(whole)
+    assert checkpoint.find(saved)[0] == newest
+
+
+def test_no_usable_checkpoint_is_an_error_of_its_own(saved):
+    for folder in checkpoint.newest_first(saved):
+        (folder / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match=r"no usable checkpoint"):
+        checkpoint.find(saved)
+
+
+def test_a_checkpoint_that_fails_half_way_leaves_no_trace(saved, monkeypatch):
+    monkeypatch.setattr(torch, "save", lambda *_: (_ for _ in ()).throw(RuntimeError("full")))
+    with pytest.raises(RuntimeError):
+        checkpoint.save(saved, State(step=3), torch.nn.Linear(4, 3), {"optimizer": {}}, {}, keep=2)
+    assert sorted(path.name for path in saved.iterdir()) == ["step-00000001", "step-00000002"]
+
+
+def test_deleting_an_old_checkpoint_that_is_a_link_leaves_what_it_points_to(saved, tmp_path_factory):
+    victim = tmp_path_factory.mktemp("victim")
+    (victim / "precious").write_text("")
+    shutil.rmtree(saved / "step-00000001")
+    (saved / "step-00000001").symlink_to(victim)
+    checkpoint.save(saved, State(step=3), torch.nn.Linear(4, 3), {}, {}, keep=2)
+    assert (victim / "precious").exists()
+    assert not (saved / "step-00000001").exists()
+
+
+PLAIN = """
+import json, sys
+from pathlib import Path
+for name in [n for n in sys.modules if n.startswith("ptk")]: del sys.modules[name]
+class Gone:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "ptk": raise ImportError("ptk is uninstalled")
+sys.meta_path.insert(0, Gone())
+import torch
+from transformers import AutoModelForPreTraining, AutoTokenizer
+model = AutoModelForPreTraining.from_pretrained(sys.argv[1]).eval()
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+pair = tokenizer("the cat sees a red house.", "a dog finds the river.", return_tensors="pt")
+with torch.no_grad(): logits = model(**pair)
+print(json.dumps({"class": type(model).__name__, "ids": pair["input_ids"][0].tolist(),
+                  "types": pair["token_type_ids"][0].tolist(), "nsp": logits.seq_relationship_logits[0].tolist(),
+                  "mlm": logits.prediction_logits[0, 3, :5].tolist()}))
+"""
+
+
+def test_the_model_gives_equal_logits_with_ptk_uninstalled(finished, environment):
+    from ptk.data import tokenizer as tokenizers
+    from ptk.models import load
+
+    out = subprocess.run(
+        [sys.executable, "-c", PLAIN, str(finished / "model")], env=environment, capture_output=True, check=True
+    )
+    plain = json.loads(out.stdout)
+    tokenizer = tokenizers.load(str(finished / "model"))
+    a, b = tokenizer.encode_batch(["the cat sees a red house.", "a dog finds the river."])
+    ids = [tokenizer.cls_id, *a.tolist(), tokenizer.sep_id, *b.tolist(), tokenizer.sep_id]
+    types = [0] * (len(a) + 2) + [1] * (len(b) + 1)
+    assert (plain["class"], plain["ids"], plain["types"]) == ("BertForPreTraining", ids, types)
+    state, _ = load_file(finished / "model" / "model.safetensors"), None
+    model = load.load(str(finished))
+    saved = load_file(next((finished / "checkpoints").glob("step-00000008")) / "model.safetensors")
+    assert all(torch.equal(state[name], saved[name]) for name in state)
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([ids]), token_type_ids=torch.tensor([types]))
+    assert plain["nsp"] == pytest.approx(logits.seq_relationship_logits[0].tolist(), abs=1e-5)
+    assert plain["mlm"] == pytest.approx(logits.prediction_logits[0, 3, :5].tolist(), abs=1e-5)
+
+
+def test_the_card_escapes_what_others_named(tiny, tmp_path, tiny_text):
+    folder = tmp_path / "<img src=x>"
+    folder.mkdir()
+    shutil.copy(tiny_text, folder / "a.txt")
+    path = tiny(corpus=f'{{path: "{folder}/a.txt", split_documents: blank_line}}')
+    pretrain(recipe_file.load(str(path)).recipe, tmp_path / "run", talk=QUIET)
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert "<img" not in card
+    assert "&lt;img" in card
