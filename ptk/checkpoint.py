@@ -34,9 +34,7 @@ class State:
     tokens: int = 0  # seen by all processes
     seconds: float = 0.0  # of training
     bad_steps: int = 0  # in a row, whose gradients were not finite
-    window: dict[str, tuple[float, float]] = field(
-        default_factory=dict
-    )  # (total, count) since the last logged line
+    window: dict[str, tuple[float, float]] = field(default_factory=dict)  # (total, count) since the last logged line
     window_start: tuple[int, float] = (0, 0.0)  # tokens and seconds at that line
 
 
@@ -121,9 +119,7 @@ def find(folder: Path) -> tuple[Path | None, list[str]]:
             return path, faults
         faults.append(f"{path}: {reason}")
     if faults:
-        raise CheckpointError(
-            "no usable checkpoint:\n" + "\n".join(faults) + "\nuse --overwrite to start again"
-        )
+        raise CheckpointError("no usable checkpoint:\n" + "\n".join(faults) + "\nuse --overwrite to start again")
     return None, faults
 
 
@@ -133,9 +129,7 @@ def load(folder: Path, model: nn.Module) -> tuple[State, dict[str, Any]]:
     if missing or unexpected:
         names = ", ".join([*missing, *unexpected][:5])
         raise CheckpointError(f"{folder}: weights of another model ({names}); the recipe's model was changed")
-    extra = {
-        path.stem: torch.load(path, map_location="cpu", weights_only=True) for path in folder.glob("*.pt")
-    }
+    extra = {path.stem: torch.load(path, map_location="cpu", weights_only=True) for path in folder.glob("*.pt")}
     values = json.loads((folder / "state.json").read_text())
     values["window"] = {name: (total, count) for name, (total, count) in values["window"].items()}
     values["window_start"] = tuple(values["window_start"])

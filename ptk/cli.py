@@ -28,9 +28,7 @@ app.add_typer(recipes, name="recipes")
 app.add_typer(data, name="data")
 app.add_typer(tokenizer, name="tokenizer")
 
-RecipeName = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a bundled one.")
-]
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a bundled one.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Settings in place of the recipe's."),
@@ -61,14 +59,10 @@ def root(
 def pretrain(
     recipe: RecipeName,
     overrides: Overrides = None,
-    run: Annotated[
-        Path | None, typer.Option("--run", help="The run directory; runs/<name> by default.")
-    ] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="The run directory; runs/<name> by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that directory.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again, deleting that run.")] = False,
-    processes: Annotated[
-        int | None, typer.Option("--processes", min=1, help="All accelerators, else 1.")
-    ] = None,
+    processes: Annotated[int | None, typer.Option("--processes", min=1, help="All accelerators, else 1.")] = None,
     as_json: Json = False,
     no_network: Offline = False,
 ) -> None:
@@ -187,9 +181,7 @@ def show_data(
 
 
 @data.command()
-def check(
-    recipe: RecipeName, overrides: Overrides = None, as_json: Json = False, no_network: Offline = False
-) -> None:
+def check(recipe: RecipeName, overrides: Overrides = None, as_json: Json = False, no_network: Offline = False) -> None:
     """Check the data of a recipe, and say what is odd about it."""
     offline(no_network)
     from ptk import inspection, recipe_file

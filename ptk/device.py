@@ -31,9 +31,7 @@ def precision(wanted: str, device: str) -> str:
     import torch
 
     if wanted == "fp16" and device != "cuda":
-        raise RecipeError(
-            f"train.precision: fp16 needs a CUDA device, this is {device}; use auto, bf16 or fp32"
-        )
+        raise RecipeError(f"train.precision: fp16 needs a CUDA device, this is {device}; use auto, bf16 or fp32")
     if wanted != "auto":
         return wanted
     has = {"cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False), "cpu": cpu_has_bf16}

@@ -81,16 +81,14 @@ class Training:
     spec: TrainSpec
     seed: int
 
-    def step(
-        self, batches: Sequence[Batch], state: State, flags: Sequence[int]
-    ) -> tuple[Losses, float, list[int]]:
+    def step(self, batches: Sequence[Batch], state: State, flags: Sequence[int]) -> tuple[Losses, float, list[int]]:
         """One update. Returns the summed losses of this process, the gradient norm, and the flags of all processes."""
         names = list(self.objective.weights)
         local = [sum(self.objective.counts(batch)[name] for batch in batches) for name in names]
         tokens = sum(token_count(batch) for batch in batches)
         counts, flags = self.over_processes([*local, tokens], flags)
         parts = [self.backward(batches, number, names, counts, state.step) for number in range(len(batches))]
-        norm = float(self.accelerator.clip_grad_norm_(self.module.parameters(), self.spec.clip or math.inf))
+        norm = float(self.accelerator.clip_grad_norm_(self.module.parameters(), self.spec.clip or math.inf))  # type: ignore[arg-type]
         state.tokens += int(counts[-1])
         self.update(norm, state)
         return merge(parts), norm, flags
@@ -104,9 +102,7 @@ class Training:
         every = self.accelerator.gather(mine).view(self.accelerator.num_processes, -1)  # type: ignore[union-attr]
         return every[:, : len(counts)].sum(0).tolist(), every[:, len(counts) :].amax(0).tolist()
 
-    def backward(
-        self, batches: Sequence[Batch], number: int, names: list[str], counts: list[int], step: int
-    ) -> Losses:
+    def backward(self, batches: Sequence[Batch], number: int, names: list[str], counts: list[int], step: int) -> Losses:
         """Forward and backward of one micro-batch; gradients are exchanged with the last one only."""
         processes = self.accelerator.num_processes
         last = number == len(batches) - 1
@@ -173,18 +169,14 @@ def prepare(
     if spec.compile:
         module = torch.compile(module)  # type: ignore[assignment]
     module, optimizer = accelerator.prepare(module, optimizer)
-    return Training(
-        objective, module, optimizer, lambda step: spec.lr * factor(step), accelerator, spec, seed
-    )
+    return Training(objective, module, optimizer, lambda step: spec.lr * factor(step), accelerator, spec, seed)
 
 
 def reduced(losses: Losses, accelerator: "Accelerator") -> Losses:
     """Summed over processes, as numbers."""
     if not losses:
         return {}
-    sums = torch.stack(
-        [torch.as_tensor(value).double().to("cpu") for mean in losses.values() for value in mean]
-    )
+    sums = torch.stack([torch.as_tensor(value).double().to("cpu") for mean in losses.values() for value in mean])
     sums = accelerator.reduce(sums.to(accelerator.device)) if accelerator.num_processes > 1 else sums
     values = sums.view(-1, 2).tolist()  # type: ignore[union-attr]
     return {name: Mean(*pair) for name, pair in zip(losses, values, strict=True)}
@@ -192,16 +184,12 @@ def reduced(losses: Losses, accelerator: "Accelerator") -> Losses:
 
 def report(objective: Objective, losses: Losses) -> dict[str, float]:
     """``loss``, what is trained on, and each part by its name."""
-    loss = sum(
-        weight * losses[name].value for name, weight in objective.weights.items() if losses[name].count
-    )
+    loss = sum(weight * losses[name].value for name, weight in objective.weights.items() if losses[name].count)
     return {"loss": loss, **{name: float(mean.value) for name, mean in losses.items()}}
 
 
 @torch.no_grad()
-def evaluate(
-    objective: Objective, model: nn.Module, batches: Iterable[Batch], accelerator: "Accelerator"
-) -> Losses:
+def evaluate(objective: Objective, model: nn.Module, batches: Iterable[Batch], accelerator: "Accelerator") -> Losses:
     """Every loss and metric over all batches of all processes."""
     was_training = model.training
     model.eval()
@@ -272,9 +260,7 @@ def train(
                 save()
                 signals.save = 0
             if stop and step < steps:
-                raise Interrupted(
-                    f"stopped by {signal.Signals(stop).name} at step {step}; go on with --resume", stop
-                )
+                raise Interrupted(f"stopped by {signal.Signals(stop).name} at step {step}; go on with --resume", stop)
             if step % every == 0 or step % save_every == 0:
                 clock = time.perf_counter() - state.seconds  # validating and saving are not training
     return state

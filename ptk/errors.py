@@ -47,7 +47,7 @@ class ProcessLostError(PtkError):
     exit_code = 8
 
 
-class Interrupted(PtkError):
+class Interrupted(PtkError):  # noqa: N818 - a run that was stopped has not failed
     """Stopped by a signal. ``exit_code`` is 128 + its number: 130 for SIGINT, 143 for SIGTERM."""
 
     def __init__(self, message: str, signal_number: int) -> None:

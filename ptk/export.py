@@ -30,7 +30,8 @@ from transformers import {{ auto }}, AutoTokenizer
 model, tokenizer = {{ auto }}.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
 ```
 
-Corpus: {{ corpus }}. Vocabulary: {{ vocab_size }} entries{% if padded != vocab_size %}, embeddings rounded up to {{ padded }}{% endif %}.
+Corpus: {{ corpus }}.
+Vocabulary: {{ vocab_size }} entries{% if padded != vocab_size %}, embeddings rounded up to {{ padded }}{% endif %}.
 Fidelity: {{ fidelity }}{% if rules %}, which reproduces
 
 {% for rule in rules -%}
@@ -60,9 +61,7 @@ def export(folder: Path, model: nn.Module, tokenizer: "Tokenizer", card: str) ->
             raise
 
 
-def card(
-    model: nn.Module, tokenizer: "Tokenizer", recipe: Recipe, results: dict[str, Any], rules: list[str]
-) -> str:
+def card(model: nn.Module, tokenizer: "Tokenizer", recipe: Recipe, results: dict[str, Any], rules: list[str]) -> str:
     """The model card. Its values are escaped: a corpus or a run may be named by anybody (S8)."""
     name = type(model).__name__
     return (

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from ptk.errors import ProcessLostError
 from ptk.run import Run
@@ -47,10 +48,8 @@ def launch(processes: int, command: list[str], run: Path) -> int:
     after = status(run)
     if after != before and after.get("exit_code"):
         return after["exit_code"]
-    raise ProcessLostError(
-        f"{run}: a process of the run was lost (torchrun exited with {code}); go on with --resume"
-    )
+    raise ProcessLostError(f"{run}: a process of the run was lost (torchrun exited with {code}); go on with --resume")
 
 
-def status(run: Path) -> dict[str, object]:
+def status(run: Path) -> dict[str, Any]:
     return Run(run).read_status()

@@ -153,9 +153,7 @@ def warmup_steps(value: float, total: int) -> int:
     return round(value * total if value < 1 else value)
 
 
-def schedule(
-    name: str, total: int, warmup: int, final: float, decay: float, fidelity: str
-) -> Callable[[int], float]:
+def schedule(name: str, total: int, warmup: int, final: float, decay: float, fidelity: str) -> Callable[[int], float]:
     """The factor of lr at step t, the number of updates made before this one; pure, and it pickles.
 
     ``total`` T and ``warmup`` W are steps, ``final`` is a factor, ``decay`` is wsd's share of T.

@@ -32,9 +32,7 @@ def answers(name: str | None, lines: Iterable[str], trust_remote_code: bool = Fa
     model = load.load(name, trust_remote_code).to(device.kind())
     tokenizer = AutoTokenizer.from_pretrained(load.folder_of(name), trust_remote_code=trust_remote_code)
     if getattr(tokenizer, "mask_token", None) is None:
-        raise RecipeError(
-            f"--model {name}: its tokenizer has no mask token, and ptk predict fills masks so far"
-        )
+        raise RecipeError(f"--model {name}: its tokenizer has no mask token, and ptk predict fills masks so far")
     for number, line in enumerate(lines, 1):
         text = line.rstrip("\r\n")
         try:
@@ -60,9 +58,7 @@ def answer_json(model: "nn.Module", tokenizer: Any, line: str) -> str:
         value = json.loads(line)
         text = value["text"]
     except (ValueError, KeyError, TypeError):
-        raise ValueError(
-            'not JSON with a "text"; give {"text": "..."} or {"text": "...", "next": "..."}'
-        ) from None
+        raise ValueError('not JSON with a "text"; give {"text": "..."} or {"text": "...", "next": "..."}') from None
     if "next" in value:
         return json.dumps({"is_next": round(is_next(model, tokenizer, text, value["next"]), 6)})
     _, found = fill(model, tokenizer, text)
@@ -82,14 +78,10 @@ def run(model: "nn.Module", tokenizer: Any, *texts: str) -> tuple[list[int], Any
     if longest and length > longest:
         raise ValueError(f"{length} tokens are more than the model's {longest}; give shorter text")
     where = next(model.parameters()).device
-    return encoded["input_ids"][0].tolist(), model(
-        **{name: tensor.to(where) for name, tensor in encoded.items()}
-    )
+    return encoded["input_ids"][0].tolist(), model(**{name: tensor.to(where) for name, tensor in encoded.items()})
 
 
-def fill(
-    model: "nn.Module", tokenizer: Any, text: str
-) -> tuple[list[int], dict[int, list[tuple[int, float]]]]:
+def fill(model: "nn.Module", tokenizer: Any, text: str) -> tuple[list[int], dict[int, list[tuple[int, float]]]]:
     """Ids of the text, and for each mask its most probable entries with their probabilities."""
     ids, output = run(model, tokenizer, text)
     masks = [position for position, token in enumerate(ids) if token == tokenizer.mask_token_id]

@@ -24,9 +24,7 @@ BIDIRECTIONAL = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 
 def clean(text: str) -> str:
     """Without control characters (line ends stay) and without marks that turn the direction of text."""
-    return "".join(
-        c for c in text if c == "\n" or not (ord(c) < 32 or 127 <= ord(c) < 160 or ord(c) in BIDIRECTIONAL)
-    )
+    return "".join(c for c in text if c == "\n" or not (ord(c) < 32 or 127 <= ord(c) < 160 or ord(c) in BIDIRECTIONAL))
 
 
 def duration(seconds: float) -> str:
@@ -60,9 +58,7 @@ class Bar:
     def __enter__(self) -> "Bar":
         if self.talk.console.is_terminal and not self.talk.console.quiet:
             columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
-            self.live = Progress(
-                *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.talk.console
-            )
+            self.live = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.talk.console)
             self.live.start()
             self.task = self.live.add_task(self.what, total=self.total, completed=self.start)
         return self
@@ -88,11 +84,7 @@ class Bar:
 
     def text(self, line: Mapping[str, Any]) -> str:
         shown = [f"step {line['step']:>6,}/{self.total:,}", f"{line['split']:<10}"]
-        rest = {
-            k: v
-            for k, v in line.items()
-            if k not in ("step", "split", "tokens", "seconds", "tokens_per_second")
-        }
+        rest = {k: v for k, v in line.items() if k not in ("step", "split", "tokens", "seconds", "tokens_per_second")}
         shown += [f"{name} {number(value)}" for name, value in rest.items()]
         if "tokens_per_second" in line:
             done = max(1, line["step"] - self.start)

@@ -173,7 +173,12 @@ def read_overrides(overrides: Sequence[str], faults: list[Fault]) -> Placed:
         *sections, last = key.split(".")
         section = root
         for name in sections:
-            if not isinstance((inner := section.value.get(name, Placed(None, place))).value, dict):
+            inner = section.value.get(name, Placed(None, place))
+            if isinstance(inner.value, str) and name == "corpus":  # corpus=PATH corpus.encoding=cp1252
+                inner = section.value[name] = Placed([Placed({"path": inner}, place)], place)
+            if isinstance(inner.value, list) and len(inner.value) == 1 and isinstance(inner.value[0].value, dict):
+                inner = inner.value[0]
+            if not isinstance(inner.value, dict):
                 inner = section.value[name] = Placed({}, place)
             section = inner
         section.value[last] = value

@@ -65,9 +65,7 @@ class Run:
     def status(self, state: str, **more: Any) -> None:
         """What the run is doing, or why it stopped and with which exit code."""
         if self.writes:
-            files.write_json(
-                self.folder / "status.json", {"status": state, "time": time.strftime("%FT%T%z"), **more}
-            )
+            files.write_json(self.folder / "status.json", {"status": state, "time": time.strftime("%FT%T%z"), **more})
 
     def read_status(self) -> dict[str, Any]:
         return files.read_json(self.folder / "status.json") if (self.folder / "status.json").exists() else {}
@@ -123,9 +121,7 @@ def open_run(folder: Path, resume: bool, overwrite: bool, writes: bool = True) -
         folder.mkdir(parents=True, exist_ok=True)
         lock(folder)
     except OSError as error:
-        raise RecipeError(
-            f"--run {folder}: cannot be written ({error.strerror}); choose another folder"
-        ) from error
+        raise RecipeError(f"--run {folder}: cannot be written ({error.strerror}); choose another folder") from error
     try:
         prepare(run, resume, overwrite)
     except BaseException:

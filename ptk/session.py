@@ -39,11 +39,7 @@ def phases(recipe: Recipe) -> list[Phase]:
     train = recipe.train
     size = train.batch_size or (None if train.batch_tokens else 32)
     if train.phases is None:
-        return [
-            Phase(
-                length=train.length, steps=train.steps or 1, batch_size=size, batch_tokens=train.batch_tokens
-            )
-        ]
+        return [Phase(length=train.length, steps=train.steps or 1, batch_size=size, batch_tokens=train.batch_tokens)]
     own = [bool(phase.batch_size or phase.batch_tokens) for phase in train.phases]
     default = {"batch_size": size, "batch_tokens": train.batch_tokens}
     return [p if has else replace(p, **default) for p, has in zip(train.phases, own, strict=True)]
@@ -53,9 +49,7 @@ def training_rows(recipe: Recipe, objective: Objective, data: Data, length: int)
     """The whole corpus, or each of its sources where they are weighted."""
     weighted = len({source.weight for source in recipe.corpus}) > 1
     sources = range(len(recipe.corpus)) if weighted else [None]
-    return [
-        RowSource(data.store, objective, recipe.evaluate, length, recipe.seed, "train", s) for s in sources
-    ]
+    return [RowSource(data.store, objective, recipe.evaluate, length, recipe.seed, "train", s) for s in sources]
 
 
 def held_out_rows(
@@ -94,9 +88,7 @@ def division(recipe: Recipe, accelerator: "Accelerator", made: Plan) -> batches.
                 f"numbers of processes that can: {', '.join(map(str, allowed))}"
             )
     train = recipe.train
-    return batches.Division(
-        accelerator.process_index, processes, train.micro_batch_size, train.micro_batch_tokens
-    )
+    return batches.Division(accelerator.process_index, processes, train.micro_batch_size, train.micro_batch_tokens)
 
 
 def validator(
@@ -133,9 +125,7 @@ class Session:
         return max(stage.length for stage in self.plan.stages)
 
     def batches(self) -> batches.Batches:
-        return batches.Batches(
-            self.plan, self.data.tokenizer, division(self.recipe, self.accelerator, self.plan)
-        )
+        return batches.Batches(self.plan, self.data.tokenizer, division(self.recipe, self.accelerator, self.plan))
 
     def fresh_model(self) -> nn.Module:
         """The same weights for the same seed, whatever was drawn before."""

@@ -82,9 +82,7 @@ def measured_steps(session: Session, model: nn.Module) -> int:
         training.step(found[state.step], state, (0, 0))
         if state.step == WARM:
             marked = time.monotonic()
-    local = torch.tensor(
-        [(time.monotonic() - marked) / (state.step - WARM)], device=session.accelerator.device
-    )
+    local = torch.tensor([(time.monotonic() - marked) / (state.step - WARM)], device=session.accelerator.device)
     slowest = float(session.accelerator.gather(local).max())  # type: ignore[union-attr]
     minutes = session.recipe.train.minutes or 0.0
     steps = max(1, int(minutes * 60 / slowest))
@@ -154,9 +152,7 @@ def describe(session: Session, model: nn.Module) -> None:
             talk.say(f"left out: {left_out:,} chunks of one sentence that no true pair balances (NSP-5)")
 
 
-def run_loop(
-    session: Session, training: engine.Training, state: State, validate: Callable[[], engine.Losses]
-) -> State:
+def run_loop(session: Session, training: engine.Training, state: State, validate: Callable[[], engine.Losses]) -> State:
     """Train to the plan's end, with progress, tracker, and the next epoch's rows built in the background."""
     recipe, run, made, accelerator = session.recipe, session.run, session.plan, session.accelerator
     on_cpu = accelerator.device.type == "cpu"

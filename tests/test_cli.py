@@ -54,7 +54,7 @@ def test_show_says_where_each_value_comes_from(environment, tiny):
     assert next(line for line in out.stdout.splitlines() if line.startswith("train.lr")).endswith("override")
 
 
-@pytest.mark.parametrize("name", [name for name in recipe_file.bundled()])
+@pytest.mark.parametrize("name", list(recipe_file.bundled()))
 def test_every_bundled_recipe_resolves(name):
     overrides = ["corpus=somewhere.txt"] if not recipe_file.bundled()[name].read_text().count("\ncorpus:") else []
     assert recipe_file.load(name, overrides).recipe.corpus

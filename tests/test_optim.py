@@ -69,9 +69,7 @@ def test_groups_go_by_module_type():
 
 def test_groups_of_bert_are_those_of_its_rule():
     """In BERT itself, names tell as well (OPT-1); the tied decoder comes once, as an embedding, decayed."""
-    config = BertConfig(
-        vocab_size=11, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=8
-    )
+    config = BertConfig(vocab_size=11, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=8)
     model = BertForPreTraining(config)
     assert model.cls.predictions.decoder.weight is model.bert.embeddings.word_embeddings.weight
     decayed, exempt = names_of(model, optim.parameter_groups(model, DECAY))

@@ -704,3 +704,12 @@ def test_imports_stay_light() -> None:
         [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True
     ).stdout
     assert printed.strip() == "set()"
+
+
+def test_a_corpus_given_by_override_takes_its_keys_by_override_too(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text("corpus: {path: a, text: body}\nobjective: {name: toy}\nmodel: {type: bert}\ntrain: {steps: 3}\n")
+    words = ["corpus=b", "corpus.encoding=[utf-8, cp1252]", "corpus.encoding_errors=skip"]
+    (source,) = load(str(path), words).recipe.corpus
+    assert (source.path, source.text) == ("b", None)  # corpus= replaces what the file said
+    assert (source.encoding, source.encoding_errors) == (("utf-8", "cp1252"), "skip")

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-Boundaries = Sequence[int]
+Boundaries = Sequence[int] | np.ndarray
 Fidelity = Literal["fixed", "paper"]
 SHORT = 0.1  # share of documents whose rows aim at a shorter length (NSP-2)
 

@@ -45,9 +45,7 @@ def subject(name: str, data: str | None) -> Subject:
         recipe = recipe_file.load(str(Path(name) / "recipe.yaml")).recipe
         length = recipe.train.phases[-1].length if recipe.train.phases else recipe.train.length
         corpus = source or recipe.corpus
-        return Subject(
-            name, folder, objective_of(recipe), length, corpus, recipe.evaluate, recipe.objective["name"]
-        )
+        return Subject(name, folder, objective_of(recipe), length, corpus, recipe.evaluate, recipe.objective["name"])
     if not data:
         raise RecipeError(f"{name}: a model without its run has no held-out text; name some with --data PATH")
     task, objective, positions = objective_from_config(folder)

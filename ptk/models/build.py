@@ -23,9 +23,7 @@ def config(settings: Mapping[str, Any], tokenizer: "Tokenizer", length: int) -> 
     from transformers import AutoConfig
 
     values = {name: value for name, value in settings.items() if name != "type"}
-    ids = {
-        f"{name}_token_id": getattr(tokenizer, f"{name}_id") for name in ("pad", "bos", "eos", "cls", "sep")
-    }
+    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_id") for name in ("pad", "bos", "eos", "cls", "sep")}
     known = {name: number for name, number in ids.items() if number is not None}
     size = -(-tokenizer.vocab_size // MULTIPLE) * MULTIPLE
     made = AutoConfig.for_model(settings["type"], **{**known, **values, "vocab_size": size})

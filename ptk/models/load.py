@@ -18,9 +18,7 @@ def folder_of(name: str) -> str:
     if (path / "model" / "config.json").exists():
         return str(path / "model")
     if (path / "recipe.yaml").exists():
-        raise RecipeError(
-            f"{name}: the run has no model yet; finish it with ptk pretrain ... --run {name} --resume"
-        )
+        raise RecipeError(f"{name}: the run has no model yet; finish it with ptk pretrain ... --run {name} --resume")
     if path.exists() and not (path / "config.json").exists():
         raise RecipeError(f"{name}: neither a run (model/config.json) nor a model folder (config.json)")
     return name
@@ -44,14 +42,8 @@ def load(name: str, trust_remote_code: bool = False) -> "nn.Module":
     import transformers
 
     where = folder_of(name)
-    if (
-        Path(where).is_dir()
-        and not trust_remote_code
-        and "auto_map" in (Path(where) / "config.json").read_text()
-    ):
-        raise RecipeError(
-            f"{where}: config.json names code of its own; if you trust it, add --trust-remote-code"
-        )
+    if Path(where).is_dir() and not trust_remote_code and "auto_map" in (Path(where) / "config.json").read_text():
+        raise RecipeError(f"{where}: config.json names code of its own; if you trust it, add --trust-remote-code")
     try:
         config: Any = transformers.AutoConfig.from_pretrained(where, trust_remote_code=trust_remote_code)
         architecture = (config.architectures or ["AutoModel"])[0]

@@ -68,9 +68,7 @@ class MaskedLanguageModelling(Objective):
             found, left_out = pairs.single_segments(numbered, length - 2, rng, self.short_rows)
         else:
             check_documents(documents, self.second_segment, self.fidelity or "fixed")
-            make = {"next": pairs.next_sentence_pairs, "order": pairs.sentence_order_pairs}[
-                self.second_segment
-            ]
+            make = {"next": pairs.next_sentence_pairs, "order": pairs.sentence_order_pairs}[self.second_segment]
             draw = RandomDocument(documents, tries=10 if self.fidelity == "paper" else None)
             found, left_out = make(numbered, draw, length - 3, rng, self.fidelity or "fixed", self.short_rows)
         return table(np.array(found, np.int64).reshape(-1, 5), self.second_segment != "none", left_out)
@@ -93,9 +91,7 @@ class MaskedLanguageModelling(Objective):
         else:
             positions = masking.choose_tokens(candidates, count, rng)
         example = {
-            "input_ids": masking.corrupt(
-                ids, positions, mask, tokenizer.vocab_size, rng, self.masked, self.random
-            ),
+            "input_ids": masking.corrupt(ids, positions, mask, tokenizer.vocab_size, rng, self.masked, self.random),
             "masked_positions": positions,
             "masked_labels": ids[positions],
         }
@@ -122,9 +118,7 @@ class MaskedLanguageModelling(Objective):
         from ptk.models.labelled import forward_at
         from ptk.objectives.losses import classification
 
-        inputs = {
-            name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch
-        }
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch}
         output = forward_at(model, batch["masked_positions"], **inputs)
         logits = output.logits if self.second_segment == "none" else output.prediction_logits
         parts = classification("mlm", logits, batch["masked_labels"])
@@ -135,9 +129,7 @@ class MaskedLanguageModelling(Objective):
         return parts
 
     def show(self, example: Example, tokenizer: "Tokenizer") -> tuple[str, list[tuple[str, str]]]:
-        labels = dict(
-            zip(example["masked_positions"].tolist(), example["masked_labels"].tolist(), strict=True)
-        )
+        labels = dict(zip(example["masked_positions"].tolist(), example["masked_labels"].tolist(), strict=True))
         ids = example["input_ids"].tolist()
         second = example.get("token_type_ids", np.zeros(len(ids)))
         pieces = []
@@ -236,7 +228,5 @@ def special_ids(tokenizer: "Tokenizer") -> tuple[int, int, int]:
     found = {"[CLS]": tokenizer.cls_id, "[SEP]": tokenizer.sep_id, "[MASK]": tokenizer.mask_id}
     missing = [name for name, number in found.items() if number is None]
     if missing:
-        raise DataError(
-            f"the tokenizer has no {', '.join(missing)}, which mlm needs; use tokenizer.kind=wordpiece"
-        )
+        raise DataError(f"the tokenizer has no {', '.join(missing)}, which mlm needs; use tokenizer.kind=wordpiece")
     return tuple(found.values())  # type: ignore[return-value]

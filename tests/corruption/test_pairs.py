@@ -71,18 +71,14 @@ def test_a_true_pair_is_the_chunk_itself_and_nothing_is_lost():
             else:
                 assert row.b // 100 != home
         # Sentences that a random pair did not use come again (NSP-8): every token is in some A or true B.
-        seen = {
-            t for r in rows for t in [*range(r.a, r.a_stop), *(range(r.b, r.b_stop) if r.label == 0 else ())]
-        }
+        seen = {t for r in rows for t in [*range(r.a, r.a_stop), *(range(r.b, r.b_stop) if r.label == 0 else ())]}
         assert left_out or seen == {*range(16), *range(100, 116)}
     assert whole > 20
 
 
 def test_the_tail_of_a_document_is_a_row_however_short():
     text = [(0, document(0, 10, 10, 2)), (1, document(100, 10, 10, 2))]
-    rows, _ = pairs.next_sentence_pairs(
-        text, other_document(text), 20, np.random.default_rng(1), "paper", short=0.0
-    )
+    rows, _ = pairs.next_sentence_pairs(text, other_document(text), 20, np.random.default_rng(1), "paper", short=0.0)
     for tail in (20, 120):
         assert any(row.a == tail or (row.label == 0 and row.b <= tail < row.b_stop) for row in rows)
 

@@ -16,7 +16,13 @@ from ptk.objectives.objective import IGNORE, Row
 from ptk.progress import Talk
 from ptk.session import make_plan, objective_of
 
-SMALL = {"vocab_size": 128, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+SMALL = {
+    "vocab_size": 128,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+}
 
 
 class Words:
