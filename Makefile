@@ -6,7 +6,7 @@ VENV := .venv
 PTK := $(VENV)/bin/ptk
 READY := $(VENV)/.ready
 
-.PHONY: demo test check audit clean
+.PHONY: demo test check bench-store audit clean
 
 demo: $(READY)
 	$(PTK) pretrain bert-mlm-nsp --run runs/demo --overwrite --offline
@@ -20,6 +20,10 @@ check: $(READY)
 	$(VENV)/bin/ruff check ptk tests
 	$(VENV)/bin/pyright
 	$(VENV)/bin/python -m pytest
+
+# Time and memory of a store of 2 GB and of 10 million sentences of rows; BENCH='--size 50' is a short pass.
+bench-store: $(READY)
+	$(VENV)/bin/python tests/bench/store.py $(BENCH)
 
 audit: $(READY)
 	$(VENV)/bin/pip-audit --requirement constraints.txt

@@ -51,7 +51,7 @@ def save(
     ``extra``: name -> a state_dict of tensors and numbers; ``about``: what else the manifest says.
     """
     final = folder / f"step-{state.step:08d}"
-    if (final / "manifest.json").exists():
+    if final.exists() and fault(final) is None:
         return final
     aside = folder / f".tmp-{state.step:08d}-{os.getpid()}"
     with files.disk_errors(folder):
@@ -107,28 +107,46 @@ def fault(folder: Path) -> str | None:
     return None
 
 
-def find(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest usable checkpoint, and a line for each newer one that is not.
+def size(model: nn.Module, copies: int) -> int:
+    """Bytes of so many checkpoints of a model with two moments a weight, and of its export."""
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    return 3 * weights * copies + weights
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged checkpoint, so that it neither hides nor crowds out a good one."""
+    aside = path.with_name(f"damaged-{path.name}")
+    files.remove_folder(aside)
+    os.rename(path, aside)
+    return aside
+
+
+def find(folder: Path) -> tuple[Path | None, dict[Path, str]]:
+    """The newest usable checkpoint, and each newer one that is not with the reason.
 
     Raises CheckpointError when there are some and none can be used.
     """
-    faults = []
+    faults: dict[Path, str] = {}
     for path in newest_first(folder):
         reason = fault(path)
         if reason is None:
             return path, faults
-        faults.append(f"{path}: {reason}")
+        faults[path] = reason
     if faults:
-        raise CheckpointError("no usable checkpoint:\n" + "\n".join(faults) + "\nuse --overwrite to start again")
+        lines = [f"{path}: {reason}" for path, reason in faults.items()]
+        raise CheckpointError("no usable checkpoint:\n" + "\n".join(lines) + "\nuse --overwrite to start again")
     return None, faults
 
 
 def load(folder: Path, model: nn.Module) -> tuple[State, dict[str, Any]]:
     """Weights into ``model``; the state, and the other state_dicts by name."""
-    missing, unexpected = safetensors.torch.load_model(model, str(folder / "model.safetensors"), strict=False)
+    try:
+        missing, unexpected = safetensors.torch.load_model(model, str(folder / "model.safetensors"), strict=False)
+    except RuntimeError as error:
+        missing, unexpected = [str(error).strip().splitlines()[-1].strip()], []
     if missing or unexpected:
         names = ", ".join([*missing, *unexpected][:5])
-        raise CheckpointError(f"{folder}: weights of another model ({names}); the recipe's model was changed")
+        raise CheckpointError(f"{folder}: weights of another model ({names}); use another --run for this one")
     extra = {path.stem: torch.load(path, map_location="cpu", weights_only=True) for path in folder.glob("*.pt")}
     values = json.loads((folder / "state.json").read_text())
     values["window"] = {name: (total, count) for name, (total, count) in values["window"].items()}

@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -75,9 +75,11 @@ def pretrain(
     loaded = recipe_file.load(recipe, overrides or ()).recipe
     folder = run or Path("runs") / loaded.name
     from ptk import device, launch
+    from ptk import run as runs
 
     wanted = processes or device.visible()
     if wanted > 1 and not launch.joined():
+        runs.check(folder, resume, overwrite)
         raise typer.Exit(launch.launch(wanted, without_processes(sys.argv[1:]), folder))
     from ptk.training import pretrain as train
 
@@ -255,14 +257,29 @@ def main() -> None:
     try:
         app()
     except PtkError as error:
-        print(f"error: {error}" if "\n" not in str(error) else str(error), file=sys.stderr)
-        sys.exit(error.exit_code)
+        print(said(error), file=sys.stderr)
+        stop(error.exit_code)
     except KeyboardInterrupt:
-        sys.exit(130)
+        stop(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception:
         traceback.print_exc()
         print("this is a bug in ptk: please report it with the lines above", file=sys.stderr)
-        sys.exit(1)
+        stop(1)
+
+
+def said(error: PtkError) -> str:
+    """The message, without what a path or a corpus could do to a terminal."""
+    from ptk.progress import clean
+
+    text = clean(str(error))
+    return text if "\n" in text else f"error: {text}"
+
+
+def stop(code: int) -> NoReturn:
+    from ptk import launch
+
+    launch.leave_code(code)
+    sys.exit(code)

@@ -58,15 +58,14 @@ def is_main() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def used_precision(accelerator: "Accelerator") -> str:
-    return "fp32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
-
-
-def describe(accelerator: "Accelerator") -> str:
+def describe(used: str) -> str:
+    """What is computed on, in precision ``used``, in how many processes."""
     import torch
 
-    used = used_precision(accelerator)
-    name = torch.cuda.get_device_name() if accelerator.device.type == "cuda" else accelerator.device.type
-    threads = f", {torch.get_num_threads()} threads" if accelerator.device.type == "cpu" else ""
-    plural = "" if accelerator.num_processes == 1 else "es"
-    return f"{name}{threads}, {used}, {accelerator.num_processes} process{plural}"
+    from ptk import launch
+
+    where = kind()
+    name = torch.cuda.get_device_name() if where == "cuda" else where
+    threads = f", {torch.get_num_threads()} threads" if where == "cpu" else ""
+    number = launch.processes()
+    return f"{name}{threads}, {used}, {number} process{'' if number == 1 else 'es'}"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Losses = dict[str, Mean]
+SAME_SIGNAL = 1.0  # seconds: a launcher and a terminal may both pass one on
 
 
 class Wrapped(nn.Module):
@@ -47,6 +48,7 @@ class Signals:
 
     stop: int = 0
     save: int = 0
+    since: float = 0.0
     before: dict[int, Any] = field(default_factory=dict)
 
     def __enter__(self) -> "Signals":
@@ -60,10 +62,11 @@ class Signals:
             signal.signal(number, before)
 
     def on_stop(self, number: int, _frame: object) -> None:
-        if self.stop:
+        if self.stop and time.monotonic() - self.since > SAME_SIGNAL:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        self.stop = number
+        self.since = self.since if self.stop else time.monotonic()
+        self.stop = self.stop or number
 
     def on_save(self, _number: int, _frame: object) -> None:
         self.save = 1
@@ -114,7 +117,7 @@ class Training:
                 self.objective.weights[name] * parts[name].total * (processes / max(1, count))
                 for name, count in zip(names, counts, strict=False)
             ]
-            self.accelerator.backward(torch.stack(scaled).sum())
+            self.accelerator.backward(sum(scaled[1:], scaled[0]))
         return {name: Mean(part.total.detach(), part.count) for name, part in parts.items()}
 
     def update(self, norm: float, state: State) -> None:
@@ -175,11 +178,15 @@ def prepare(
 def reduced(losses: Losses, accelerator: "Accelerator") -> Losses:
     """Summed over processes, as numbers."""
     if not losses:
-        return {}
-    sums = torch.stack([torch.as_tensor(value).double().to("cpu") for mean in losses.values() for value in mean])
-    sums = accelerator.reduce(sums.to(accelerator.device)) if accelerator.num_processes > 1 else sums
-    values = sums.view(-1, 2).tolist()  # type: ignore[union-attr]
-    return {name: Mean(*pair) for name, pair in zip(losses, values, strict=True)}
+        mine: Losses = {}
+    else:
+        sums = torch.stack([torch.as_tensor(value).to("cpu").double() for mean in losses.values() for value in mean])
+        mine = {name: Mean(*pair) for name, pair in zip(losses, sums.view(-1, 2).tolist(), strict=True)}
+    if accelerator.num_processes == 1:
+        return mine
+    from accelerate.utils import gather_object
+
+    return merge(gather_object([mine]))  # a process without a batch has no names to add
 
 
 def report(objective: Objective, losses: Losses) -> dict[str, float]:

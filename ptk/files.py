@@ -12,8 +12,11 @@ from typing import Any
 
 import numpy as np
 import xxhash
+from safetensors import SafetensorError
 
 from ptk.errors import DiskError
+
+NEARLY_FULL = 1 << 20  # bytes
 
 
 def cache_folder() -> Path:
@@ -37,6 +40,20 @@ def disk_errors(path: Path) -> Iterator[None]:
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise DiskError(f"{path}: cannot be written ({error.strerror}); choose another folder") from error
         raise
+    except (RuntimeError, SafetensorError) as error:  # what torch and safetensors make of a full disk
+        if shutil.disk_usage(existing(path)).free < NEARLY_FULL:
+            raise DiskError(f"{path}: no space left; free some and go on with --resume") from error
+        raise
+
+
+def require_space(path: Path, needed: int) -> None:
+    """Raises DiskError when ``needed`` bytes will not fit."""
+    free = shutil.disk_usage(existing(path)).free
+    if free < needed:
+        raise DiskError(
+            f"{path}: checkpoints and model need about {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free; "
+            "free some, choose another --run, or keep fewer with train.keep"
+        )
 
 
 def existing(path: Path) -> Path:

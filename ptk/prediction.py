@@ -24,13 +24,11 @@ CANDIDATES = 5
 
 def answers(name: str | None, lines: Iterable[str], trust_remote_code: bool = False) -> Iterator[str]:
     """An answer a line. Raises DataError naming the line that cannot be answered."""
-    from transformers import AutoTokenizer
-
     if name is None:
         name = load.newest() or load.DEFAULT
         Talk().say(f"model: {name}")
     model = load.load(name, trust_remote_code).to(device.kind())
-    tokenizer = AutoTokenizer.from_pretrained(load.folder_of(name), trust_remote_code=trust_remote_code)
+    tokenizer = load.tokenizer(name, trust_remote_code)
     if getattr(tokenizer, "mask_token", None) is None:
         raise RecipeError(f"--model {name}: its tokenizer has no mask token, and ptk predict fills masks so far")
     for number, line in enumerate(lines, 1):

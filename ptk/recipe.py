@@ -15,6 +15,7 @@ Fraction = Annotated[float, Interval(ge=0, le=1)]
 Count = Annotated[int, Ge(0)]
 Positive = Annotated[int, Ge(1)]
 Above = Annotated[float, Gt(0)]
+Length = Annotated[int, Ge(8)]  # tokens: room for special tokens and some text
 Beta = Annotated[float, Interval(ge=0, lt=1)]
 
 # Read by pydantic from the class; unknown keys are errors at every depth.
@@ -67,7 +68,7 @@ class Phase:
 
     __pydantic_config__ = STRICT
 
-    length: Positive
+    length: Length
     """Tokens of a row, specials included."""
     steps: Positive
     batch_size: Positive | None = None
@@ -89,7 +90,7 @@ class TrainSpec:
     minutes: Above | None = None
     """Wall-clock budget of the training itself; becomes steps after a measured warm-up."""
     phases: Annotated[tuple[Phase, ...], MinLen(1)] | None = None
-    length: Positive = 128
+    length: Length = 128
     """Tokens the encoder (or decoder-only model) sees, specials included."""
     batch_size: Positive | None = None
     """Global, in sequences; 32 when ``batch_tokens`` is left out too."""

@@ -3,6 +3,7 @@
 recipe.yaml  environment.json  status.json  metrics.jsonl  checkpoints/  model/  results.json
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -14,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
+import filelock
 
 from ptk import __version__, files
 from ptk.errors import PtkError, RecipeError
 
-LOCK = ".lock.json"
+LOCK = ".lock"
+OURS = ("recipe.yaml", "environment.json", "status.json", "metrics.jsonl", "results.json", "report.html")
+OUR_FOLDERS = ("checkpoints", "model", "predictions", "evaluation", "tensorboard", "wandb")
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Run:
 
     folder: Path
     writes: bool = True
+    lock: filelock.BaseFileLock | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -104,90 +108,81 @@ def used(folder: Path) -> bool:
     return any((folder / name).exists() for name in ("recipe.yaml", "metrics.jsonl", "checkpoints", "model"))
 
 
-def open_run(folder: Path, resume: bool, overwrite: bool, writes: bool = True) -> Run:
-    """Take a folder for a run; the process that writes locks it.
-
-    Raises RecipeError when it is in use, holds another run and neither flag is given, or cannot be a folder (R8,
-    R18, R23).
-    """
+def check(folder: Path, resume: bool, overwrite: bool) -> None:
+    """Raises RecipeError for a path that cannot be a run, or holds one that neither flag allows to touch (R8, R18)."""
     if folder.is_symlink() and not folder.exists():
         raise RecipeError(f"--run {folder}: a link to nowhere; choose another folder")
     if folder.exists() and not folder.is_dir():
         raise RecipeError(f"--run {folder}: a file; choose a folder")
-    run = Run(folder, writes)
+    if used(folder) and not (resume or overwrite):
+        raise RecipeError(f"--run {folder}: holds a run already; add --resume to go on or --overwrite to start again")
+    if (
+        overwrite
+        and folder.is_dir()
+        and not used(folder)
+        and any(p.name not in (LOCK, *OURS) for p in folder.iterdir())
+    ):
+        raise RecipeError(
+            f"--run {folder}: holds files but no run; --overwrite deletes runs only: choose another folder"
+        )
+
+
+def open_run(folder: Path, resume: bool, overwrite: bool, writes: bool = True) -> Run:
+    """Take a folder for a run; the process that writes locks it.
+
+    Raises RecipeError when it is in use, holds another run and neither flag is given, or cannot be a folder (R8,
+    R18, R23). With ``resume`` a folder without a run is a run that has not begun: one killed early goes on too.
+    """
+    check(folder, resume, overwrite)
     if not writes:
-        return run
+        return Run(folder, writes)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock(folder)
+        run = Run(folder, writes, take(folder))
     except OSError as error:
         raise RecipeError(f"--run {folder}: cannot be written ({error.strerror}); choose another folder") from error
-    try:
-        prepare(run, resume, overwrite)
-    except BaseException:
-        unlock(run)
-        raise
+    if overwrite:
+        clear(folder)
+    for left in (*folder.glob("checkpoints/.tmp-*"), *folder.glob(".model-*")):
+        files.remove_folder(left)
     return run
 
 
-def prepare(run: Run, resume: bool, overwrite: bool) -> None:
-    if used(run.folder) and not (resume or overwrite):
-        raise RecipeError(
-            f"--run {run.folder}: holds a run already; add --resume to go on or --overwrite to start again"
-        )
-    if resume and not run.recipe.exists():
-        raise RecipeError(f"--run {run.folder}: nothing to resume there; leave --resume out to start")
-    if overwrite:
-        for path in run.folder.iterdir():
-            if path.name == LOCK:
-                continue
-            if path.is_dir() and not path.is_symlink():
-                files.remove_folder(path)
-            else:
-                path.unlink()
-    for left in run.checkpoints.glob(".tmp-*") if run.checkpoints.is_dir() else ():
-        files.remove_folder(left)
+def clear(folder: Path) -> None:
+    """Delete what a run leaves, and nothing else."""
+    for name in OURS:
+        (folder / name).unlink(missing_ok=True)
+    for name in OUR_FOLDERS:
+        files.remove_folder(folder / name)
 
 
-def lock(folder: Path) -> None:
-    """One run a folder: a file with process and host, created only if absent; one left by a dead process is taken."""
+def take(folder: Path) -> filelock.BaseFileLock:
+    """One run a folder: a lock of the operating system, which a dead process cannot keep; the file names its holder."""
     path = folder / LOCK
-    mine = {"pid": os.getpid(), "host": socket.gethostname(), "started": psutil.Process().create_time()}
-    for _ in range(2):
-        try:
-            with open(path, "x", encoding="utf-8") as file:
-                json.dump(mine, file)
-            return
-        except FileExistsError:
-            holder = parsed(path.read_text(encoding="utf-8")) or {}
-            if alive(holder):
-                raise RecipeError(
-                    f"--run {folder}: process {holder.get('pid')} on {holder.get('host')} is using it; "
-                    "wait for it, or choose another folder"
-                ) from None
-            path.unlink(missing_ok=True)
-    raise RecipeError(f"--run {folder}: another process took it just now; choose another folder")
-
-
-def alive(holder: Mapping[str, Any]) -> bool:
-    """Is the process that wrote a lock still there? One on another host is believed to be."""
-    if not holder:
-        return False
-    if holder.get("host") != socket.gethostname():
-        return True
+    lock = filelock.FileLock(path, timeout=0)
+    holder = folder / f"{LOCK}.json"
     try:
-        return abs(psutil.Process(holder["pid"]).create_time() - holder["started"]) < 1
-    except psutil.Error:
-        return False
+        lock.acquire()
+    except filelock.Timeout:
+        with contextlib.suppress(OSError, ValueError):
+            who = files.read_json(holder)
+            raise RecipeError(
+                f"--run {folder}: process {who['pid']} on {who['host']} is using it; wait for it or choose another folder"
+            ) from None
+        raise RecipeError(f"--run {folder}: another process is using it; choose another folder") from None
+    holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+    return lock
 
 
 def unlock(run: Run) -> None:
-    if run.writes:
+    if run.lock is not None:
+        (run.folder / f"{LOCK}.json").unlink(missing_ok=True)
+        run.lock.release()
         (run.folder / LOCK).unlink(missing_ok=True)
 
 
 def failed(run: Run, error: BaseException) -> None:
     """Leave in status.json why a run stopped and its exit code."""
-    code = error.exit_code if isinstance(error, PtkError) else 1
+    code = error.exit_code if isinstance(error, PtkError) else 130 if isinstance(error, KeyboardInterrupt) else 1
     state = "interrupted" if code > 128 else "failed"
     run.status(state, exit_code=code, reason=str(error) or type(error).__name__)

@@ -64,6 +64,8 @@ def make_plan(recipe: Recipe, objective: Objective, data: Data) -> Plan:
     stages = []
     for phase in phases(recipe):
         sources = training_rows(recipe, objective, data, phase.length)
+        for source in sources:
+            objective.check(source.documents, held_out=False)
         weights = [source.weight for source in recipe.corpus] if len(sources) > 1 else [1.0]
         stages.append(plan.stage(sources, weights, phase.steps, phase.batch_size, phase.batch_tokens))
     made = Plan(tuple(stages), recipe.seed)
@@ -77,24 +79,28 @@ def with_steps(made: Plan, steps: int) -> Plan:
     return Plan((replace(made.stages[0], steps=max(1, steps)),), made.seed)
 
 
-def division(recipe: Recipe, accelerator: "Accelerator", made: Plan) -> batches.Division:
-    """How this process divides global batches. Raises RecipeError when processes do not divide them evenly (R6)."""
-    processes = accelerator.num_processes
-    for stage in made.stages:
-        if stage.batch_size and stage.batch_size % processes:
-            allowed = [n for n in range(1, stage.batch_size + 1) if stage.batch_size % n == 0][:12]
+def division(recipe: Recipe, accelerator: "Accelerator") -> batches.Division:
+    """How this process divides global batches."""
+    train, index = recipe.train, accelerator.process_index
+    return batches.Division(index, accelerator.num_processes, train.micro_batch_size, train.micro_batch_tokens)
+
+
+def check_division(recipe: Recipe, processes: int) -> None:
+    """Raises RecipeError when the processes do not divide every global batch evenly (R6)."""
+    for size in {phase.batch_size for phase in phases(recipe)} - {None}:
+        if size % processes:
+            allowed = [n for n in range(1, size + 1) if size % n == 0][:12]
             raise RecipeError(
-                f"train.batch_size: {stage.batch_size} rows cannot be divided over {processes} processes evenly; "
+                f"train.batch_size: {size} rows cannot be divided over {processes} processes evenly; "
                 f"numbers of processes that can: {', '.join(map(str, allowed))}"
             )
-    train = recipe.train
-    return batches.Division(accelerator.process_index, processes, train.micro_batch_size, train.micro_batch_tokens)
 
 
 def validator(
     source: RowSource, data: Data, examples: int, model: nn.Module, accelerator: "Accelerator"
 ) -> Callable[[], engine.Losses]:
     """A function that scores ``model`` on the same rows with the same masks every time it is called (ENG-4)."""
+    source.objective.check(source.documents, held_out=True)
     table = rows.rows(source, 0)
     if not len(table):
         raise DataError(
@@ -125,7 +131,7 @@ class Session:
         return max(stage.length for stage in self.plan.stages)
 
     def batches(self) -> batches.Batches:
-        return batches.Batches(self.plan, self.data.tokenizer, division(self.recipe, self.accelerator, self.plan))
+        return batches.Batches(self.plan, self.data.tokenizer, division(self.recipe, self.accelerator))
 
     def fresh_model(self) -> nn.Module:
         """The same weights for the same seed, whatever was drawn before."""

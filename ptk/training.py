@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from ptk import __version__, checkpoint, device, engine, export, files, recipe_file
+from ptk import __version__, checkpoint, device, engine, export, files, launch, recipe_file
 from ptk import run as runs
 from ptk.checkpoint import State
 from ptk.data import batches, prepare, rows
 from ptk.data.split import split
-from ptk.errors import CheckpointError
+from ptk.errors import CheckpointError, OutOfMemoryError, RecipeError
 from ptk.evaluation import held_out
 from ptk.progress import Bar, Talk
 from ptk.recipe import Recipe
 from ptk.resuming import resumed
-from ptk.session import Session, make_plan, objective_of, parameter_count, with_steps
+from ptk.session import Session, check_division, make_plan, objective_of, parameter_count, with_steps
 
 MEASURED_SECONDS = 8.0  # of training steps, to turn minutes into steps
 MEASURED_STEPS = 8  # at least
@@ -41,28 +41,31 @@ def pretrain(
         run.status("finished", exit_code=0)
         return results
     except BaseException as error:
-        runs.failed(run, error)
-        raise
+        runs.failed(run, memory := out_of_memory(error, recipe) or error)
+        raise memory from (error if memory is not error else None)
     finally:
         runs.unlock(run)
 
 
 def pretrain_in(run: runs.Run, recipe: Recipe, resume: bool, talk: Talk) -> dict[str, Any]:
-    accelerator = device.accelerator(recipe.train.precision)
-    talk.say(f"{recipe.name}: {device.describe(accelerator)}; run directory {run.folder}")
-    if resume:
+    if resume and run.recipe.exists():
         recipe = resumed(recipe, recipe_file.load(str(run.recipe)).recipe, talk)
-    recipe = replace(recipe, train=replace(recipe.train, precision=device.used_precision(accelerator)))
-    with accelerator.main_process_first():
-        data = prepare.prepare(recipe.corpus, recipe.tokenizer, talk)
-        objective = objective_of(recipe)
-        made = make_plan(recipe, objective, data)
-    session = Session(recipe, run, data, objective, made, accelerator, talk)
+    precision = device.precision(recipe.train.precision, device.kind())
+    recipe = replace(recipe, train=replace(recipe.train, precision=precision))
+    talk.say(f"{recipe.name}: {device.describe(precision)}; run directory {run.folder}")
+    check_division(recipe, launch.processes())
+    # Before any process group is there: the others wait for a file lock as long as it takes, not for a time-out.
+    data = prepare.prepare(recipe.corpus, recipe.tokenizer, talk)
+    objective = objective_of(recipe)
+    made = make_plan(recipe, objective, data)
+    session = Session(recipe, run, data, objective, made, device.accelerator(precision), talk)
     model = session.fresh_model()
     if recipe.train.minutes is not None:
         session = replace(session, plan=with_steps(made, measured_steps(session, model)))
         model = session.fresh_model()
     session = replace(session, recipe=settled(recipe, session))
+    if run.writes:
+        files.require_space(run.folder, checkpoint.size(model, recipe.train.keep + 1))
     write_recipe(session)
     state, extra = restore(session, model) if resume else (State(), {})
     training = session.training(model)
@@ -78,8 +81,10 @@ def measured_steps(session: Session, model: nn.Module) -> int:
     training = replace(session.training(model), lr=lambda _step: 0.0)
     state, found = State(), session.batches()
     began = marked = time.monotonic()
-    while state.step < MEASURED_STEPS or time.monotonic() - began < MEASURED_SECONDS:
-        training.step(found[state.step], state, (0, 0))
+    enough = 0  # a flag that all processes agree on: they stop at the same step
+    while not (enough and state.step >= MEASURED_STEPS):
+        over = int(time.monotonic() - began > MEASURED_SECONDS)
+        _, _, (enough, _) = training.step(found[state.step], state, (over, 0))
         if state.step == WARM:
             marked = time.monotonic()
     local = torch.tensor([(time.monotonic() - marked) / (state.step - WARM)], device=session.accelerator.device)
@@ -89,6 +94,19 @@ def measured_steps(session: Session, model: nn.Module) -> int:
     session.talk.say(f"{minutes:g} minutes at {slowest:.3f} s a step: {steps:,} steps")
     session.accelerator.free_memory()
     return steps
+
+
+def out_of_memory(error: BaseException, recipe: Recipe) -> OutOfMemoryError | None:
+    """What to do about an allocation that failed, best remedy first."""
+    if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        return None
+    train = recipe.train
+    rows = train.micro_batch_size or train.batch_size or 32
+    return OutOfMemoryError(
+        f"out of memory with {rows} rows of {train.length} tokens at a time; try, in this order, "
+        f"train.micro_batch_size={max(1, rows // 2)} (the result stays the same), "
+        f"train.gradient_checkpointing=true, train.length={max(8, train.length // 2)}"
+    )
 
 
 def settled(recipe: Recipe, session: Session) -> Recipe:
@@ -103,7 +121,7 @@ def write_recipe(session: Session) -> None:
     if session.run.writes:
         files.write_text(session.run.recipe, recipe_file.dump(session.recipe))
         session.run.environment(
-            device=device.describe(session.accelerator),
+            device=device.describe(session.recipe.train.precision),
             precision=session.recipe.train.precision,
             processes=session.accelerator.num_processes,
             corpus=session.data.corpus.fingerprint,
@@ -115,12 +133,16 @@ def write_recipe(session: Session) -> None:
 def restore(session: Session, model: nn.Module) -> tuple[State, dict[str, Any]]:
     """State and weights of the newest usable checkpoint; what was logged after it is dropped."""
     found, faults = checkpoint.find(session.run.checkpoints)
-    for fault in faults:
-        session.talk.warn(f"passed over: {fault}")
+    session.accelerator.wait_for_everyone()  # all have chosen before the damaged ones go out of the way
+    for path, reason in faults.items():
+        session.talk.warn(f"{path}: {reason}; passed over, kept as damaged-{path.name}")
+        if session.run.writes:
+            checkpoint.set_aside(path)
     if found is None:
         session.talk.say("no checkpoint yet: starting from the beginning")
         session.run.rewind(0)
         return State(), {}
+    same_store(session, files.read_json(found / "manifest.json")["store"])
     state, extra = checkpoint.load(found, model)
     if "optimizer" not in extra:
         raise CheckpointError(f"{found}: holds no optimizer; use --overwrite to start again")
@@ -129,9 +151,24 @@ def restore(session: Session, model: nn.Module) -> tuple[State, dict[str, Any]]:
     return state, extra
 
 
+def same_store(session: Session, before: str) -> None:
+    """Raises RecipeError when the corpus or tokenizer is not what the run began with (R7, D14)."""
+    now = session.data.store.fingerprint
+    if before != now:
+        paths = ", ".join(source.path for source in session.recipe.corpus)
+        raise RecipeError(
+            f"--resume: the text or tokenizer has changed since the run began ({paths}: store {before}, now {now}); "
+            "put it back, or use another --run for a new run"
+        )
+
+
 def load_optimizer(training: engine.Training, extra: Mapping[str, Any]) -> None:
+    """The moments of the checkpoint, under the settings of the recipe, which may have changed."""
     if "optimizer" in extra:
+        settings = [{k: v for k, v in group.items() if k != "params"} for group in training.optimizer.param_groups]
         training.optimizer.load_state_dict(extra["optimizer"])
+        for group, now in zip(training.optimizer.param_groups, settings, strict=True):
+            group.update(now)
     if "scaler" in extra and training.accelerator.scaler is not None:
         training.accelerator.scaler.load_state_dict(extra["scaler"])
 
@@ -169,10 +206,8 @@ def run_loop(session: Session, training: engine.Training, state: State, validate
         def show(line: dict[str, Any]) -> None:
             bar.line(line)
             tracker(line)
-            number, epoch, _ = made.position(line["step"])
             if run.writes and line["step"] < made.steps:
-                for member in made.stages[number].members:
-                    ahead.prepare(member, epoch + 1)
+                made.prepare_next(line["step"], ahead)
 
         return engine.train(training, loader, state, made.steps, run, validate, show, about)
 

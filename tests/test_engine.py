@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -218,6 +219,30 @@ def test_sigterm_saves_and_exits_143(tiny, tmp_path, environment):
     assert status["exit_code"] == 143
     last = Run(tmp_path / "run").metrics()[-1]["step"]
     assert (tmp_path / "run" / "checkpoints" / f"step-{last:08d}" / "manifest.json").exists()
+
+
+def test_a_signal_to_the_whole_group_lets_workers_finish(tiny, tmp_path, environment):
+    path = tiny(train="{steps: 4000, length: 32, batch_size: 16, log_every: 1, precision: fp32, workers: 2}")
+    command = [sys.executable, "-m", "ptk", "pretrain", str(path), "--run", str(tmp_path / "run")]
+    with open(tmp_path / "run.log", "w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    wait_for_step(tmp_path / "run", 5, process)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(30) == 143, (tmp_path / "run.log").read_text()
+    assert Run(tmp_path / "run").read_status()["exit_code"] == 143
+
+
+def test_two_processes_stop_at_one_step_and_give_their_exit_code_back(tiny, tmp_path, environment):
+    path = tiny(train="{steps: 4000, length: 32, batch_size: 16, log_every: 1, precision: fp32}")
+    process = start(path, tmp_path / "run", environment, "--processes", "2", "evaluate.examples=1")
+    wait_for_step(tmp_path / "run", 3, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 143, (tmp_path / "run.log").read_text()
+    last = Run(tmp_path / "run").metrics()[-1]["step"]
+    assert (tmp_path / "run" / "checkpoints" / f"step-{last:08d}" / "manifest.json").exists()
+    again = start(path, tmp_path / "run", environment, "--processes", "2")
+    assert again.wait(60) == 2
+    assert "--resume" in (tmp_path / "run.log").read_text()
 
 
 def test_eight_rows_can_be_overfitted(tiny):

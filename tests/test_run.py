@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from ptk import checkpoint, recipe_file
 from ptk import run as runs
 from ptk.checkpoint import State
-from ptk.errors import CheckpointError, RecipeError
+from ptk.errors import CheckpointError, DiskError, OutOfMemoryError, RecipeError
+from ptk.models import load
 from ptk.progress import Talk
 from ptk.training import pretrain
 
@@ -60,9 +61,86 @@ def test_a_second_run_in_the_same_folder_is_refused_and_a_dead_ones_lock_is_not(
     with pytest.raises(RecipeError, match=f"process {os.getpid()}"):
         runs.open_run(tmp_path / "run", False, False)
     runs.unlock(run)
-    dead = {"pid": 2**22 + 1, "host": __import__("socket").gethostname(), "started": 0.0}
-    (tmp_path / "run" / runs.LOCK).write_text(json.dumps(dead))
+    (tmp_path / "run" / runs.LOCK).write_text("")  # what a killed process leaves
     runs.unlock(runs.open_run(tmp_path / "run", False, False))
+
+
+def test_overwrite_deletes_a_run_and_nothing_else(finished, tiny, tmp_path):
+    (finished / "notes.txt").write_text("mine")
+    pretrain(recipe_file.load(str(tiny())).recipe, finished, overwrite=True, talk=QUIET)
+    assert (finished / "notes.txt").read_text() == "mine"
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.txt").write_text("mine")
+    with pytest.raises(RecipeError, match="holds files but no run"):
+        runs.open_run(tmp_path / "thesis", False, overwrite=True)
+    assert (tmp_path / "thesis" / "thesis.txt").exists()
+
+
+def test_a_changed_text_is_refused_on_resume(finished, tiny, tiny_text, tmp_path):
+    own = tmp_path / "own.txt"
+    own.write_text(tiny_text.read_text())
+    path = tiny(corpus=f'{{path: "{own}", split_documents: blank_line}}')
+    pretrain(recipe_file.load(str(path)).recipe, tmp_path / "own", talk=QUIET)
+    own.write_text(own.read_text().replace("the cat", "the cow", 1))
+    with pytest.raises(RecipeError, match="the text or tokenizer has changed"):
+        pretrain(recipe_file.load(str(path)).recipe, tmp_path / "own", resume=True, talk=QUIET)
+
+
+def test_resuming_keeps_the_precision_and_takes_the_new_settings(finished, tiny):
+    recipe = recipe_file.load(str(tiny()), ["train.precision=auto", "train.weight_decay=0.5", "train.steps=9"]).recipe
+    pretrain(recipe, finished, resume=True, talk=QUIET)
+    assert recipe_file.load(str(finished / "recipe.yaml")).recipe.train.precision == "fp32"
+    groups = torch.load(finished / "checkpoints" / "step-00000009" / "optimizer.pt", weights_only=True)["param_groups"]
+    assert groups[0]["weight_decay"] == 0.5
+
+
+def test_a_damaged_checkpoint_neither_hides_nor_crowds_out_a_good_one(tiny, tmp_path):
+    recipe = recipe_file.load(str(tiny()), ["train.save_every=4", "train.keep=1"]).recipe
+    pretrain(recipe, tmp_path / "run", talk=QUIET)
+    whole = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    checkpoints = tmp_path / "run" / "checkpoints"
+    shutil.copytree(checkpoints / "step-00000008", checkpoints / "step-00000009")
+    (checkpoints / "step-00000009" / "state.json").write_text("{}")
+    pretrain(recipe, tmp_path / "run", resume=True, talk=QUIET)
+    assert {path.name for path in checkpoints.iterdir()} == {"step-00000008", "damaged-step-00000009"}
+    again = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_a_full_disk_is_said_before_and_during_the_run(tiny, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=1000))
+    with pytest.raises(DiskError, match="are free"):
+        pretrain(recipe_file.load(str(tiny())).recipe, tmp_path / "run", talk=QUIET)
+    monkeypatch.setattr(torch, "save", lambda *_: (_ for _ in ()).throw(RuntimeError("unexpected pos 64 vs 0")))
+    with pytest.raises(DiskError, match="no space left"):
+        checkpoint.save(tmp_path / "c", State(step=3), torch.nn.Linear(4, 3), {"optimizer": {}}, {}, keep=2)
+    assert list((tmp_path / "c").iterdir()) == []
+
+
+def test_out_of_memory_has_three_remedies_in_order(tiny, tmp_path, monkeypatch):
+    def fail(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("ptk.engine.Training.backward", fail)
+    with pytest.raises(OutOfMemoryError, match=r"micro_batch_size=8.*gradient_checkpointing=true.*length=16"):
+        pretrain(recipe_file.load(str(tiny())).recipe, tmp_path / "run", talk=QUIET)
+    assert runs.Run(tmp_path / "run").read_status()["exit_code"] == 7
+
+
+def test_code_that_comes_with_a_model_is_not_run(finished, tmp_path):
+    from ptk.evaluation import pretrained
+
+    folder = tmp_path / "foreign"
+    shutil.copytree(finished / "model", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"auto_map": {"AutoConfig": "canary.Canary", "AutoModelForPreTraining": "canary.Canary"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "canary.py").write_text(f"open({str(tmp_path / 'sang')!r}, 'w')")
+    for call in (lambda: pretrained.evaluate(str(folder), "x.txt", None), lambda: load.load(str(folder))):
+        with pytest.raises(RecipeError, match="--trust-remote-code"):
+            call()
+    assert not (tmp_path / "sang").exists()
 
 
 def test_resuming_with_another_model_or_corpus_is_refused_and_another_rate_is_said(finished, tiny, capsys):
@@ -119,7 +197,7 @@ def test_every_truncated_missing_or_flipped_file_is_found_and_the_older_checkpoi
                 assert found is not None
             else:
                 assert found == saved / "step-00000001", (name, damaged)
-                assert len(faults) == 1
+                assert list(faults) == [newest]
             (newest / name).write_bytes(whole)
     assert checkpoint.find(saved)[0] == newest
 
@@ -170,7 +248,6 @@ print(json.dumps({"class": type(model).__name__, "ids": pair["input_ids"][0].tol
 
 def test_the_model_gives_equal_logits_with_ptk_uninstalled(finished, environment):
     from ptk.data import tokenizer as tokenizers
-    from ptk.models import load
 
     out = subprocess.run(
         [sys.executable, "-c", PLAIN, str(finished / "model")], env=environment, capture_output=True, check=True

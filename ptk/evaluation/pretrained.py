@@ -37,7 +37,7 @@ class Subject:
     task: str
 
 
-def subject(name: str, data: str | None) -> Subject:
+def subject(name: str, data: str | None, trust_remote_code: bool = False) -> Subject:
     """A run says everything; of a bare model the objective follows from its class, and it needs ``--data``."""
     folder = load.folder_of(name)
     source = (CorpusSource(path=data),) if data else ()
@@ -48,17 +48,14 @@ def subject(name: str, data: str | None) -> Subject:
         return Subject(name, folder, objective_of(recipe), length, corpus, recipe.evaluate, recipe.objective["name"])
     if not data:
         raise RecipeError(f"{name}: a model without its run has no held-out text; name some with --data PATH")
-    task, objective, positions = objective_from_config(folder)
+    task, objective, positions = objective_from_config(folder, load.config(name, trust_remote_code))
     return Subject(name, folder, objective, min(DEFAULT_LENGTH, positions), source, EvaluateSpec(), task)
 
 
-def objective_from_config(folder: str) -> tuple[str, Objective, int]:
+def objective_from_config(folder: str, config: Any) -> tuple[str, Objective, int]:
     """Name, objective and positions of a model folder or hub id, from the class it was saved as."""
-    from transformers import AutoConfig
-
     from ptk.objectives.mlm import MaskedLanguageModelling
 
-    config: Any = AutoConfig.from_pretrained(folder)
     architecture = (config.architectures or [""])[0]
     positions = getattr(config, "max_position_embeddings", DEFAULT_LENGTH)
     if architecture.endswith("ForMaskedLM"):
@@ -79,9 +76,10 @@ def evaluate(
     name = name or load.newest()
     if name is None:
         raise RecipeError("no finished run under runs/; name a run, a model folder or a hub id")
-    what = subject(name, data)
-    accelerator = device.accelerator("auto")
-    talk.say(f"{name}: {device.describe(accelerator)}")
+    what = subject(name, data, trust_remote_code)
+    precision = device.precision("auto", device.kind())
+    accelerator = device.accelerator(precision)
+    talk.say(f"{name}: {device.describe(precision)}")
     model: nn.Module = load.load(name, trust_remote_code).to(accelerator.device)
     corpus = corpora.open_corpus(what.corpus)
     tokenizer = tokenizers.load(what.folder)

@@ -1,6 +1,8 @@
 """A model by name: a run directory, a model folder, or a hub id; and the newest one when none is named."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,20 +39,44 @@ def is_finished(status: Path) -> bool:
         return False
 
 
-def load(name: str, trust_remote_code: bool = False) -> "nn.Module":
-    """The model with the head it was saved with. Raises DataError when it cannot be loaded."""
+def config(name: str, trust_remote_code: bool = False) -> Any:
+    """The configuration of a model. Raises RecipeError when it wants to run code of its own that is not trusted (S2),
+    DataError when it cannot be read."""
     import transformers
 
     where = folder_of(name)
-    if Path(where).is_dir() and not trust_remote_code and "auto_map" in (Path(where) / "config.json").read_text():
+    local = Path(where) / "config.json"
+    if local.exists() and not trust_remote_code and "auto_map" in local.read_text(encoding="utf-8"):
         raise RecipeError(f"{where}: config.json names code of its own; if you trust it, add --trust-remote-code")
+    with readable(name):
+        return transformers.AutoConfig.from_pretrained(where, trust_remote_code=trust_remote_code)
+
+
+def load(name: str, trust_remote_code: bool = False) -> "nn.Module":
+    """The model with the head it was saved with. Raises what ``config`` raises."""
+    import transformers
+    from transformers.utils import logging
+
+    architecture = (config(name, trust_remote_code).architectures or ["AutoModel"])[0]
+    family = getattr(transformers, architecture, transformers.AutoModel)
+    logging.disable_progress_bar()
+    with readable(name):
+        return family.from_pretrained(folder_of(name), trust_remote_code=trust_remote_code).eval()
+
+
+def tokenizer(name: str, trust_remote_code: bool = False) -> Any:
+    """transformers' tokenizer of a model, for text in and text out."""
+    from transformers import AutoTokenizer
+
+    with readable(name):
+        return AutoTokenizer.from_pretrained(folder_of(name), trust_remote_code=trust_remote_code)
+
+
+@contextmanager
+def readable(name: str) -> Iterator[None]:
+    """What transformers and the hub say of a model that is not there, in one line."""
     try:
-        config: Any = transformers.AutoConfig.from_pretrained(where, trust_remote_code=trust_remote_code)
-        architecture = (config.architectures or ["AutoModel"])[0]
-        family = getattr(transformers, architecture, transformers.AutoModel)
-        return family.from_pretrained(where, trust_remote_code=trust_remote_code).eval()
+        yield
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise DataError(
-            f"--model {name}: {reason}; name a run, a model folder or a hub id that is reachable"
-        ) from error
+        raise DataError(f"--model {name}: {reason}; name a run, a model folder or a hub id within reach") from error

@@ -67,11 +67,22 @@ class MaskedLanguageModelling(Objective):
         if self.second_segment == "none":
             found, left_out = pairs.single_segments(numbered, length - 2, rng, self.short_rows)
         else:
-            check_documents(documents, self.second_segment, self.fidelity or "fixed")
             make = {"next": pairs.next_sentence_pairs, "order": pairs.sentence_order_pairs}[self.second_segment]
             draw = RandomDocument(documents, tries=10 if self.fidelity == "paper" else None)
             found, left_out = make(numbered, draw, length - 3, rng, self.fidelity or "fixed", self.short_rows)
         return table(np.array(found, np.int64).reshape(-1, 5), self.second_segment != "none", left_out)
+
+    def check(self, documents: "Documents", held_out: bool) -> None:
+        """Too few documents make a "random" segment one of the same text (NSP-6)."""
+        fewest = 1 if self.fidelity == "paper" else 2 if held_out else FEWEST_DOCUMENTS
+        number = len(np.unique(documents.parent))
+        if self.second_segment == "next" and number < fewest:
+            side = "held-out text has" if held_out else "training text has"
+            raise DataError(
+                "objective.second_segment: next-sentence prediction draws segments from other documents, and the "
+                f"{side} {number} (at least {fewest} are needed); give more documents, corpus.split_documents=blank_line, or "
+                "objective.second_segment=order or none"
+            )
 
     def encode(self, row: Row, tokenizer: "Tokenizer", rng: np.random.Generator) -> Example:
         """input_ids, token_type_ids [T]; masked_positions, masked_labels [K]; next_sentence_label []."""
@@ -202,17 +213,6 @@ class RandomDocument:
                 break
             other = pairs.below(rng, n)
         return self.documents.boundaries(other)
-
-
-def check_documents(documents: "Documents", second_segment: str, fidelity: str) -> None:
-    """Too few documents make a "random" segment one of the same text (NSP-6)."""
-    number = len(np.unique(documents.parent))
-    fewest = 1 if fidelity == "paper" else 2
-    if second_segment == "next" and number < fewest:
-        raise DataError(
-            f"next-sentence prediction needs random segments of other documents, and there is only {number} here; "
-            "hold out more (evaluate.share) or set objective.second_segment=none"
-        )
 
 
 def table(found: np.ndarray, two_segments: bool, left_out: int) -> Table:

@@ -59,6 +59,9 @@ class Objective(ABC):
     def rows(self, documents: "Documents", block: range, length: int, rng: np.random.Generator) -> Table:
         """The rows of one block of documents, for rows of ``length`` tokens, specials included."""
 
+    def check(self, documents: "Documents", held_out: bool) -> None:  # noqa: B027 - most have nothing to refuse
+        """Raises DataError when rows of these documents would not be what the objective says."""
+
     @abstractmethod
     def encode(self, row: Row, tokenizer: "Tokenizer", rng: np.random.Generator) -> Example:
         """One row to one example; all randomness of the data is here and comes from ``rng``."""

@@ -9,9 +9,9 @@ from transformers import BertConfig, BertForMaskedLM, BertForPreTraining
 
 from ptk import recipe_file
 from ptk.data import batches, prepare, rows
-from ptk.data.split import split
+from ptk.data.split import Documents, split
 from ptk.errors import DataError
-from ptk.objectives.mlm import MaskedLanguageModelling, RandomDocument, check_documents
+from ptk.objectives.mlm import MaskedLanguageModelling, RandomDocument
 from ptk.objectives.objective import IGNORE, Row
 from ptk.progress import Talk
 from ptk.session import make_plan, objective_of
@@ -166,11 +166,20 @@ def test_a_random_segment_never_comes_from_the_same_document_nor_from_held_out_t
 
 
 def test_one_document_is_too_few(tiny):
-    recipe, data, _ = ready(tiny)
+    recipe, data, objective = ready(tiny)
     train, _ = split(data.store, recipe.evaluate)
-    one = replace(train, first=train.first[:1], stop=train.stop[:1], parent=train.parent[:1])
-    with pytest.raises(DataError, match="random segments of other documents"):
-        check_documents(one, "next", "fixed")
+
+    def first(number: int) -> Documents:
+        return replace(train, first=train.first[:number], stop=train.stop[:number], parent=train.parent[:number])
+
+    objective.check(first(20), held_out=False)
+    with pytest.raises(DataError, match="training text has 19"):
+        objective.check(first(19), held_out=False)
+    objective.check(first(2), held_out=True)
+    with pytest.raises(DataError, match="held-out text has 1"):
+        objective.check(first(1), held_out=True)
+    replace(objective, fidelity="paper").check(first(1), held_out=False)
+    replace(objective, second_segment="order").check(first(1), held_out=False)
 
 
 def test_validation_masks_at_15_percent_whatever_the_training_rate(tiny):
