@@ -167,7 +167,7 @@ def take(folder: Path) -> filelock.BaseFileLock:
         with contextlib.suppress(OSError, ValueError):
             who = files.read_json(holder)
             raise RecipeError(
-                f"--run {folder}: process {who['pid']} on {who['host']} is using it; wait for it or choose another folder"
+                f"--run {folder}: process {who['pid']} on {who['host']} is using it; wait, or choose another folder"
             ) from None
         raise RecipeError(f"--run {folder}: another process is using it; choose another folder") from None
     holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))

@@ -87,7 +87,7 @@ def division(recipe: Recipe, accelerator: "Accelerator") -> batches.Division:
 
 def check_division(recipe: Recipe, processes: int) -> None:
     """Raises RecipeError when the processes do not divide every global batch evenly (R6)."""
-    for size in {phase.batch_size for phase in phases(recipe)} - {None}:
+    for size in {phase.batch_size for phase in phases(recipe) if phase.batch_size}:
         if size % processes:
             allowed = [n for n in range(1, size + 1) if size % n == 0][:12]
             raise RecipeError(

@@ -80,8 +80,8 @@ class MaskedLanguageModelling(Objective):
             side = "held-out text has" if held_out else "training text has"
             raise DataError(
                 "objective.second_segment: next-sentence prediction draws segments from other documents, and the "
-                f"{side} {number} (at least {fewest} are needed); give more documents, corpus.split_documents=blank_line, or "
-                "objective.second_segment=order or none"
+                f"{side} {number} (at least {fewest} are needed); give more documents, "
+                "corpus.split_documents=blank_line, or objective.second_segment=order or none"
             )
 
     def encode(self, row: Row, tokenizer: "Tokenizer", rng: np.random.Generator) -> Example:
