@@ -163,7 +163,9 @@ def prepare(
     groups = optim.parameter_groups(model, spec.weight_decay)
     module = Wrapped(objective, model)
     if spec.gradient_checkpointing:
-        model.gradient_checkpointing_enable()  # type: ignore[operator]
+        # transformers 5.17 has the second name alone, 5.23 warns of it.
+        names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
+        next(getattr(model, name) for name in names if hasattr(model, name))()
     module.to(accelerator.device)
     optimizer = optim.build(spec.optimizer, groups, spec.lr, spec.betas, spec.eps)
     factor = optim.schedule(

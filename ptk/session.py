@@ -136,7 +136,8 @@ class Session:
     def fresh_model(self) -> nn.Module:
         """The same weights for the same seed, whatever was drawn before."""
         torch.manual_seed(self.recipe.seed)
-        settings = {"type": self.recipe.model.get("type"), **recipe_file.model_settings(self.recipe)}
+        own = {"type": self.recipe.model.get("type"), "init": self.recipe.init}
+        settings = {**own, **recipe_file.model_settings(self.recipe)}
         return self.objective.model(settings, self.data.tokenizer, self.length)
 
     def training(self, model: nn.Module) -> engine.Training:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -151,8 +152,6 @@ def test_stopping_at_any_step_and_resuming_is_the_same_run(tiny, tmp_path, stop)
     pretrain(recipe, tmp_path / "stopped", talk=QUIET)
     for folder in (tmp_path / "stopped" / "checkpoints").glob("step-*"):
         if int(folder.name.removeprefix("step-")) > stop:
-            import shutil
-
             shutil.rmtree(folder)
     pretrain(recipe, tmp_path / "stopped", resume=True, talk=QUIET)
     assert equal(tmp_path / "whole", tmp_path / "stopped")
@@ -243,6 +242,31 @@ def test_two_processes_stop_at_one_step_and_give_their_exit_code_back(tiny, tmp_
     again = start(path, tmp_path / "run", environment, "--processes", "2")
     assert again.wait(60) == 2
     assert "--resume" in (tmp_path / "run.log").read_text()
+
+
+def test_gradient_checkpointing_changes_memory_only(tiny):
+    path = tiny(model=NO_DROPOUT)
+    plain, gradients = trajectory(session(path), steps=2)
+    checkpointed, others = trajectory(session(path, "train.gradient_checkpointing=true"), steps=2)
+    assert checkpointed == [pytest.approx(line, rel=1e-6) for line in plain]
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(others[name], gradient, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "bert_adamw", "lamb"])
+def test_every_optimizer_goes_on_bit_for_bit_over_phases(tiny, tmp_path, optimizer):
+    train = (
+        "{phases: [{length: 24, steps: 5, batch_size: 8}, {length: 32, steps: 4, batch_tokens: 200}], "
+        f"optimizer: {optimizer}, lr: 1e-3, precision: fp32, save_every: 1, keep: 20, log_every: 1}}"
+    )
+    recipe = recipe_file.load(str(tiny(train=train)), ["fidelity=paper"]).recipe
+    for name in ("whole", "stopped"):
+        pretrain(recipe, tmp_path / name, talk=QUIET)
+    for folder in (tmp_path / "stopped" / "checkpoints").glob("step-*"):
+        if int(folder.name.removeprefix("step-")) > 6:
+            shutil.rmtree(folder)
+    pretrain(recipe, tmp_path / "stopped", resume=True, talk=QUIET)
+    assert equal(tmp_path / "whole", tmp_path / "stopped")
 
 
 def test_eight_rows_can_be_overfitted(tiny):

@@ -277,3 +277,25 @@ def test_the_card_escapes_what_others_named(tiny, tmp_path, tiny_text):
     card = (tmp_path / "run" / "model" / "README.md").read_text()
     assert "<img" not in card
     assert "&lt;img" in card
+
+
+def test_init_goes_on_from_another_models_weights(finished, tiny, tmp_path):
+    words = [f"init={finished}", f"tokenizer.path={finished}/model", "train.steps=1", "train.lr=1e-9"]
+    pretrain(recipe_file.load(str(tiny()), words).recipe, tmp_path / "more", talk=QUIET)
+    one, two = (load_file(folder / "model" / "model.safetensors") for folder in (finished, tmp_path / "more"))
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-6)
+    small = recipe_file.load(str(tiny(tokenizer="{kind: wordpiece, vocab_size: 400}")), [f"init={finished}"]).recipe
+    with pytest.raises(RecipeError, match="take its own tokenizer"):
+        pretrain(small, tmp_path / "other", talk=QUIET)
+
+
+def test_lines_go_to_the_tracker_that_the_recipe_names(tiny, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    pretrain(recipe_file.load(str(tiny()), ["track=tensorboard"]).recipe, tmp_path / "run", talk=QUIET)
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    logged = {line["step"]: line["mlm"] for line in runs.Run(tmp_path / "run").metrics() if line["split"] == "train"}
+    sent = {event.step: event.value for event in events.Scalars("train/mlm")}
+    assert sent == pytest.approx(logged)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ptk.errors import RecipeError
+from ptk.models import load
 
 if TYPE_CHECKING:
     from ptk.data.tokenizer import Tokenizer
@@ -22,7 +23,7 @@ def config(settings: Mapping[str, Any], tokenizer: "Tokenizer", length: int) -> 
     """
     from transformers import AutoConfig
 
-    values = {name: value for name, value in settings.items() if name != "type"}
+    values = {name: value for name, value in settings.items() if name not in ("type", "init")}
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_id") for name in ("pad", "bos", "eos", "cls", "sep")}
     known = {name: number for name, number in ids.items() if number is not None}
     size = -(-tokenizer.vocab_size // MULTIPLE) * MULTIPLE
@@ -39,7 +40,11 @@ def config(settings: Mapping[str, Any], tokenizer: "Tokenizer", length: int) -> 
 def model(
     head: Head, settings: Mapping[str, Any], tokenizer: "Tokenizer", length: int, truncated_init: bool = False
 ) -> nn.Module:
-    """A model with fresh weights, of transformers' class for this head; drawn from torch's global generator."""
+    """A model of transformers' class for this head.
+
+    Its weights are drawn from torch's global generator, or those of ``settings["init"]``: a run, a model folder or a
+    hub id. Raises RecipeError when those have fewer entries than the tokenizer.
+    """
     import transformers
 
     auto = {
@@ -48,9 +53,24 @@ def model(
         "causal_lm": transformers.AutoModelForCausalLM,
         "seq2seq_lm": transformers.AutoModelForSeq2SeqLM,
     }[head]
+    if settings.get("init"):
+        return started(auto, settings["init"], tokenizer)
     made = auto.from_config(config(settings, tokenizer, length))
     if truncated_init:
         truncate_init(made)
+    return made
+
+
+def started(auto: Any, init: str, tokenizer: "Tokenizer") -> nn.Module:
+    """A model whose weights go on from another one; a head that it lacks is drawn afresh."""
+    load.config(init)
+    with load.readable(init):
+        made = auto.from_pretrained(load.folder_of(init))
+    if made.config.vocab_size < tokenizer.vocab_size:
+        raise RecipeError(
+            f"init: {init} has {made.config.vocab_size:,} entries, the tokenizer {tokenizer.vocab_size:,}; "
+            f"take its own tokenizer: tokenizer.path={load.folder_of(init)}"
+        )
     return made
 
 
