@@ -1,0 +1,133 @@
+"""From places in the plan to batches of tensors: fetch, encode, stack. Nothing here keeps a state but the step."""
+
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ptk.data.plan import Place, Plan, share
+from ptk.data.rows import Rows
+from ptk.data.tokenizer import Tokenizer
+from ptk.errors import RecipeError
+from ptk.objectives.objective import Batch, Example, Objective
+
+
+@dataclass(frozen=True)
+class Division:
+    """How one global batch is divided; never what is in it."""
+
+    process: int = 0
+    processes: int = 1
+    micro_batch_size: int | None = None
+    micro_batch_tokens: int | None = None
+
+
+def encode(rows: Rows, row: int, tokenizer: Tokenizer, seed: int) -> Example:
+    """One example; its randomness depends on (seed, epoch, row) alone (ENG-2)."""
+    source = rows.source
+    rng = np.random.default_rng((seed, rows.epoch, row))
+    return source.objective.encode(rows[row], tokenizer, rng)
+
+
+def stack(examples: Sequence[Example], padding: Mapping[str, int]) -> Batch:
+    """Pad every axis of every array to the longest and stack; ``attention_mask`` where rows differ in length.
+
+    Examples of different objectives may lack each other's arrays; those rows hold padding only.
+    """
+    batch: Batch = {}
+    for name in dict.fromkeys(name for example in examples for name in example):
+        arrays = [example[name] for example in examples if name in example]
+        shape = tuple(np.max([array.shape for array in arrays], axis=0).astype(int))
+        stacked = np.full((len(examples), *shape), padding.get(name, 0), arrays[0].dtype)
+        for number, example in enumerate(examples):
+            if name in example:
+                stacked[(number, *(slice(size) for size in example[name].shape))] = example[name]
+        batch[name] = torch.from_numpy(stacked)
+    lengths = [len(example["input_ids"]) for example in examples]
+    if min(lengths) < max(lengths):
+        mask = np.arange(max(lengths)) < np.array(lengths)[:, None]
+        batch["attention_mask"] = torch.from_numpy(mask.astype(np.int64))
+    return batch
+
+
+def padding(objective: Objective, tokenizer: Tokenizer) -> dict[str, int]:
+    return {"input_ids": tokenizer.pad_id or 0, **objective.padding}
+
+
+def micro_batches(examples: Sequence[Example], division: Division) -> Iterator[Sequence[Example]]:
+    """Divide one process's examples, in order, by number or by tokens (rows x longest row)."""
+    if division.micro_batch_tokens is None:
+        size = division.micro_batch_size or max(1, len(examples))
+        yield from (examples[start : start + size] for start in range(0, len(examples), size))
+        return
+    part: list[Example] = []
+    longest = 0
+    for example in examples:
+        longest = max(longest, len(example["input_ids"]))
+        if part and longest * (len(part) + 1) > division.micro_batch_tokens:
+            yield part
+            part, longest = [], len(example["input_ids"])
+        part.append(example)
+    if part:
+        yield part
+
+
+@dataclass
+class Batches(Dataset):
+    """Item ``step``: the micro-batches of one process at that step. Pickles small, for spawned workers."""
+
+    plan: Plan
+    tokenizer: Tokenizer
+    division: Division
+
+    def examples(self, stage: int, places: Sequence[Place]) -> list[Example]:
+        plan = self.plan
+        return [encode(plan.rows(stage, p.member, p.epoch), p.row, self.tokenizer, plan.seed) for p in places]
+
+    def __getitem__(self, step: int) -> list[Batch]:
+        stage, places = self.plan.position(step).stage, self.plan.batch(step)
+        if len(places) < self.division.processes:
+            raise RecipeError(
+                f"train.batch_tokens: the batch of step {step + 1} has {len(places)} rows for "
+                f"{self.division.processes} processes; give more tokens or fewer processes"
+            )
+        mine = share(places, self.division.process, self.division.processes)
+        pad = padding(self.plan.stages[stage].members[0].objective, self.tokenizer)
+        return [stack(part, pad) for part in micro_batches(self.examples(stage, mine), self.division)]
+
+
+def leave_signals_to_the_run(_worker: int) -> None:
+    """A signal to the whole process group must not kill a worker: the run still needs its batches to stop well."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def loader(batches: Batches, start: int, workers: int, pin: bool) -> DataLoader:
+    """The steps from ``start`` on. Workers change nothing but speed, and resuming reads nothing twice (R5)."""
+    return DataLoader(
+        batches,
+        batch_size=None,
+        sampler=range(start, batches.plan.steps),
+        num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,
+        prefetch_factor=4 if workers else None,
+        pin_memory=pin,
+        worker_init_fn=leave_signals_to_the_run,
+    )
+
+
+def held_out(rows: Rows, examples: int, tokenizer: Tokenizer, division: Division, seed: int) -> Iterator[Batch]:
+    """Fixed batches of at most ``examples`` held-out rows, with the same masks each time (ENG-4)."""
+    from ptk.data.permutation import keys, permute
+
+    count = min(examples, len(rows))
+    order = permute(np.arange(count), len(rows), keys(seed)).tolist()
+    mine = order[division.process :: division.processes]
+    mine.sort(key=lambda row: (sum(len(segment) for segment in rows[row].segments), row))  # little padding
+    encoded = [encode(rows, row, tokenizer, seed) for row in mine]
+    pad = padding(rows.source.objective, tokenizer)
+    for part in micro_batches(encoded, division):
+        yield stack(part, pad)

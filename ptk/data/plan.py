@@ -1,0 +1,181 @@
+"""The plan: which rows form the global batch of each step. The position of a run is its step, one integer.
+
+``plan.batch(step)`` is a function of (row tables, batch size or tokens, stages, weights, seed) and nothing else;
+processes and micro-batches only divide what it returns. An epoch has as many steps as its first table fills whole
+batches; rows beyond that wait for another epoch's order, and a table that is shorter by chance starts again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from ptk.data.permutation import keys, permute
+from ptk.data.rows import Ahead, Rows, RowSource, rows
+from ptk.errors import DataError
+
+
+class Place(NamedTuple):
+    """One row of one epoch of one member: all that its randomness may depend on."""
+
+    member: int
+    epoch: int
+    row: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of steps at one length: its members (sources of rows) and its batch."""
+
+    members: tuple[RowSource, ...]
+    rows: tuple[int, ...]  # of each member's first table
+    quota: tuple[int, ...]  # rows that each member gives to an epoch
+    steps: int
+    batch_size: int | None = None  # rows
+    batch_tokens: int | None = None  # instead: stored tokens at most
+
+    @property
+    def length(self) -> int:
+        return self.members[0].length
+
+
+def stage(
+    members: Sequence[RowSource],
+    weights: Sequence[float],
+    steps: int,
+    batch_size: int | None = None,
+    batch_tokens: int | None = None,
+) -> Stage:
+    """A stage whose epoch has as many rows as its members together, shared out by weight."""
+    sizes = [len(rows(member, 0)) for member in members]
+    weighted = np.array(sizes) * np.array(weights)
+    quota = np.round(sum(sizes) * weighted / max(weighted.sum(), 1e-9)).astype(int)
+    total = int(quota.sum())
+    if total < (batch_size or 1):
+        raise DataError(
+            f"train.batch_size: a batch of {batch_size} rows, but an epoch of the corpus has only {total:,} of "
+            f"{members[0].length} tokens; give more text or a smaller batch"
+        )
+    return Stage(tuple(members), tuple(sizes), tuple(quota.tolist()), steps, batch_size, batch_tokens)
+
+
+class Position(NamedTuple):
+    stage: int
+    epoch: int
+    batch: int  # within the epoch
+
+
+@dataclass
+class Plan:
+    """Stages, one after the other. Pickles small: tables are opened where they are used."""
+
+    stages: tuple[Stage, ...]
+    seed: int
+    _tables: dict[tuple[int, int, int], Rows] = field(default_factory=dict, repr=False, compare=False)
+    _bounds: dict[tuple[int, int], np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"stages": self.stages, "seed": self.seed, "_tables": {}, "_bounds": {}}
+
+    @property
+    def steps(self) -> int:
+        return sum(stage.steps for stage in self.stages)
+
+    def position(self, step: int) -> Position:
+        """Stage, epoch and batch of a 0-based step."""
+        number = 0
+        while step >= self.stages[number].steps and number < len(self.stages) - 1:
+            step -= self.stages[number].steps
+            number += 1
+        return Position(number, *divmod(step, self.steps_per_epoch(number)))
+
+    def steps_per_epoch(self, number: int) -> int:
+        """Whole batches that a stage's first tables fill."""
+        where = self.stages[number]
+        if where.batch_tokens:
+            return len(self.token_bounds(number, 0)) - 1
+        return sum(where.quota) // (where.batch_size or 1)
+
+    def batch(self, step: int) -> list[Place]:
+        """The global batch of a step, in order."""
+        number, epoch, batch = self.position(step)
+        if self.stages[number].batch_tokens:
+            bounds = self.token_bounds(number, epoch)
+            batch %= len(bounds) - 1
+            return self.places(number, epoch, np.arange(bounds[batch], bounds[batch + 1]))
+        size = self.stages[number].batch_size or 1
+        return self.places(number, epoch, np.arange(batch * size, (batch + 1) * size))
+
+    def places(self, number: int, epoch: int, index: np.ndarray) -> list[Place]:
+        """The rows at positions ``index`` of an epoch's order."""
+        return list(map(Place, *(column.tolist() for column in self.order(number, epoch, index))))
+
+    def order(self, number: int, epoch: int, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same as arrays: member, its own epoch, and row of each position."""
+        where = self.stages[number]
+        edges = np.cumsum([0, *where.quota])
+        order = permute(index, int(edges[-1]), keys(self.seed, number, epoch))
+        member = np.searchsorted(edges, order, side="right") - 1
+        # A member goes through epochs of its own, as its weight takes it: the nth row it gives since the start.
+        nth = epoch * np.array(where.quota)[member] + order - edges[member]
+        own_epoch, row = np.divmod(nth, np.array(where.rows)[member])
+        for m, e in np.unique(np.stack([member, own_epoch]), axis=1).T.tolist():
+            these = (member == m) & (own_epoch == e)
+            mixed = permute(row[these], where.rows[m], keys(self.seed, number, m, e)) if len(edges) > 2 else row[these]
+            row[these] = mixed % len(self.rows(number, m, e))
+        return member, own_epoch, row
+
+    def own_epochs(self, number: int, member: int, epoch: int) -> range:
+        """The epochs of its own that a member goes through in one epoch of a stage."""
+        where = self.stages[number]
+        quota, size = where.quota[member], max(1, where.rows[member])
+        return range(epoch * quota // size, max(epoch * quota, (epoch + 1) * quota - 1) // size + 1)
+
+    def prepare_next(self, step: int, ahead: Ahead) -> None:
+        """Have the tables of the next epoch built in the background, if the stage comes to it."""
+        number, epoch, _ = self.position(step)
+        if epoch >= (self.stages[number].steps - 1) // self.steps_per_epoch(number):
+            return
+        for member, source in enumerate(self.stages[number].members):
+            oldest = self.own_epochs(number, member, epoch).start
+            for own in self.own_epochs(number, member, epoch + 1):
+                ahead.prepare(source, own, oldest)
+
+    def rows(self, number: int, member: int, epoch: int) -> Rows:
+        """The table of a member's epoch; the last two stay open."""
+        key = (number, member, epoch)
+        if key not in self._tables:
+            for old in [k for k in self._tables if k[1] == member and (k[0] != number or k[2] < epoch - 1)]:
+                del self._tables[old]
+            self._tables[key] = rows(self.stages[number].members[member], epoch)
+        return self._tables[key]
+
+    def token_bounds(self, number: int, epoch: int) -> np.ndarray:
+        """Where batches of at most ``batch_tokens`` (and at least one row) begin in an epoch's order."""
+        if (number, epoch) not in self._bounds:
+            where = self.stages[number]
+            member, own_epoch, row = self.order(number, epoch, np.arange(sum(where.quota)))
+            lengths = np.empty(len(row), np.int64)
+            for m, e in np.unique(np.stack([member, own_epoch]), axis=1).T.tolist():
+                these = (member == m) & (own_epoch == e)
+                lengths[these] = self.rows(number, m, e).lengths()[row[these]]
+            for old in [key for key in self._bounds if key[0] != number or 0 < key[1] < epoch - 1]:
+                del self._bounds[old]
+            self._bounds[number, epoch] = token_bounds(np.cumsum(lengths), where.batch_tokens or 1)
+        return self._bounds[number, epoch]
+
+
+def token_bounds(ends: np.ndarray, budget: int) -> np.ndarray:
+    """Bounds of batches of at most ``budget`` tokens, given the cumulative lengths; a last part is left for later."""
+    bounds = [0]
+    while bounds[-1] < len(ends):
+        before = int(ends[bounds[-1] - 1]) if bounds[-1] else 0
+        bounds.append(max(bounds[-1] + 1, int(np.searchsorted(ends, before + budget, side="right"))))
+    return np.array(bounds[:-1] if len(bounds) > 2 else bounds)
+
+
+def share(places: Sequence[Place], process: int, processes: int) -> Sequence[Place]:
+    """The slice of a global batch that one process takes."""
+    edges = [len(places) * p // processes for p in range(processes + 1)]
+    return places[edges[process] : edges[process + 1]]

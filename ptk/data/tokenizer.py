@@ -1,0 +1,243 @@
+"""Text to ids and back: a frozen, picklable Tokenizer around the `tokenizers` library, and loading one.
+
+``tokenizer_training.py`` trains one. Text is text: ``[MASK]`` written in a corpus is seven characters,
+never the special token, unless the caller asks for it.
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tokenizers
+import xxhash
+from tokenizers import decoders, processors
+
+from ptk.errors import DataError
+
+KINDS = {"WordPiece": "wordpiece", "BPE": "bpe", "Unigram": "unigram", "WordLevel": "word"}
+# Parts of tokenizer.json that no id without special tokens depends on.
+NOT_IDS = ("version", "truncation", "padding", "post_processor", "decoder")
+
+
+def is_punctuation(char: str) -> bool:
+    """Whether BERT splits ``char`` off: ASCII but letters, digits and blanks, or category P* (TOK-2)."""
+    return unicodedata.category(char)[0] == "P" or char in "$+<=>^`|~"
+
+
+def _id_of(role: str) -> property:
+    def find(tokenizer: "Tokenizer") -> int | None:
+        name = tokenizer.names.get(role)
+        return None if name is None else tokenizer._library.token_to_id(name)
+
+    return property(find, doc=f"The id of the special token that plays {role}, or None.")
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A tokenizer as data; the library's object is built on first use and never pickled."""
+
+    spec: str
+    """The text of tokenizer.json."""
+    names: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Role (pad, unk, cls, sep, mask, bos, eos) -> the special token that plays it."""
+    segments: bool = False
+    """Whether the second text of a pair gets token type 1."""
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    """What a user should be told: a vocabulary that stayed small, characters left out, a guessed casing."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Tokenizer, (self.spec, dict(self.names), self.segments, self.notes)
+
+    @cached_property
+    def _library(self) -> tokenizers.Tokenizer:
+        return tokenizers.Tokenizer.from_str(self.spec)
+
+    @cached_property
+    def _plain(self) -> tokenizers.Tokenizer:
+        """The same ids, but no text leads to a special token."""
+        plain = tokenizers.Tokenizer.from_str(_with_unreachable_specials(self.spec))
+        plain.encode_special_tokens = True
+        return plain
+
+    @cached_property
+    def kind(self) -> str:
+        """wordpiece, bpe, unigram, char, or word (a table of whole words)."""
+        model = json.loads(self.spec)["model"]
+        if model["type"] == "BPE" and not model["merges"]:
+            return "char"
+        return KINDS[model["type"]]
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """The largest id + 1, special tokens included."""
+        return max(self._library.get_vocab(with_added_tokens=True).values()) + 1
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids of every special token, sentinels included: never masked, sampled or drawn as noise (ENG-5)."""
+        added = self._library.get_added_tokens_decoder()
+        roles = (self._library.token_to_id(token) for token in self.names.values())
+        return frozenset(
+            [
+                *(id_ for id_, token in added.items() if token.special),
+                *(id_ for id_ in roles if id_ is not None),
+            ]
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """xxh3 of everything that changes ids, roles of special tokens included; not of save's template."""
+        parts = {key: value for key, value in json.loads(self.spec).items() if key not in NOT_IDS}
+        canonical = json.dumps([parts, dict(self.names)], sort_keys=True, ensure_ascii=False)
+        return xxhash.xxh3_128_hexdigest(canonical.encode())
+
+    pad_id = _id_of("pad")
+    unk_id = _id_of("unk")
+    cls_id = _id_of("cls")
+    sep_id = _id_of("sep")
+    mask_id = _id_of("mask")
+    bos_id = _id_of("bos")
+    eos_id = _id_of("eos")
+
+    def encode_batch(self, texts: Sequence[str], *, special_tokens: bool = False) -> list[np.ndarray]:
+        """Ids of each text, uint32 [T]; nothing is added in front or behind, nothing is cut.
+
+        With ``special_tokens``, ``[MASK]`` and its like in the text are read as the special tokens.
+        """
+        library = self._library if special_tokens else self._plain
+        encodings = library.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [np.array(encoding.ids, dtype=np.uint32) for encoding in encodings]
+
+    def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = False) -> str:
+        return self._library.decode([int(id_) for id_ in ids], skip_special_tokens=skip_special_tokens)
+
+    def tokens(self, ids: Iterable[int]) -> list[str]:
+        """The piece of each id; an id that the vocabulary leaves out is the empty string."""
+        return [self._library.id_to_token(int(id_)) or "" for id_ in ids]
+
+    def unk_share(self, texts: Sequence[str]) -> float:
+        """Share of the ids of ``texts`` that are the unknown token; 0 where there is none."""
+        ids = np.concatenate([np.empty(0, np.uint32), *self.encode_batch(texts)])
+        return float(np.mean(ids == self.unk_id)) if len(ids) and self.unk_id is not None else 0.0
+
+    @cached_property
+    def word_starts(self) -> np.ndarray:
+        """bool [V]: whether a piece starts a word, for masking whole words (ALB-7).
+
+        WordPiece: it has no ``##``. Otherwise: it begins with a blank (Ġ, ▁, a newline) or is punctuation,
+        so that letters right after punctuation count as part of its word. Special tokens start one.
+        """
+        model = json.loads(self.spec)["model"]
+        if model.get("end_of_word_suffix"):
+            suffix = model["end_of_word_suffix"]
+            raise DataError(f"a vocabulary that marks ends of words ({suffix}) has no word starts; mask tokens")
+        pieces = self.tokens(range(self.vocab_size))
+        if model["type"] == "WordPiece":
+            starts = [not piece.startswith(model["continuing_subword_prefix"]) for piece in pieces]
+        elif model["type"] == "WordLevel":
+            starts = [True] * len(pieces)
+        else:
+            byte_level = "ByteLevel" in self.spec_types
+            texts = (decoders.ByteLevel().decode([p]) if byte_level else p.replace("▁", " ") for p in pieces)
+            starts = [text[:1].isspace() or all(map(is_punctuation, text)) for text in texts]
+        result = np.array(starts, dtype=bool)
+        result[list(self.special_ids)] = True
+        result.flags.writeable = False
+        return result
+
+    @cached_property
+    def spec_types(self) -> frozenset[str]:
+        """Names of the library's components around the model, such as ByteLevel or Metaspace."""
+        parts = {key: value for key, value in json.loads(self.spec).items() if key != "model"}
+        return frozenset(re.findall(r'"type": "(\w+)"', json.dumps(parts)))
+
+    def save(self, folder: str | Path, *, segments: bool | None = None, max_length: int | None = None) -> None:
+        """Write a folder that AutoTokenizer loads as its generic class, with the same ids (ENG-6).
+
+        ``segments`` chooses what surrounds texts: True, ``[CLS] A [SEP] B [SEP]`` with token types 0 and 1;
+        False, ``A </s>`` where a Unigram tokenizer has that token, else nothing;
+        None, what the tokenizer has. ``max_length`` is where ``truncation=True`` cuts.
+        BertTokenizer, by name, would rebuild the normaliser: Hangul lost, words above 100 letters [UNK].
+        """
+        library = tokenizers.Tokenizer.from_str(self.spec)
+        if segments is not None:
+            library.post_processor = self._template(segments)
+        with_types = self.segments if segments is None else segments
+        config: dict[str, Any] = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "clean_up_tokenization_spaces": False,
+            "model_input_names": ["input_ids", *["token_type_ids"] * with_types, "attention_mask"],
+            **{f"{role}_token": token for role, token in self.names.items()},
+        }
+        if max_length is not None:
+            config["model_max_length"] = max_length
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "tokenizer.json").write_text(library.to_str(pretty=True), encoding="utf-8")
+        text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+        (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
+
+    def _template(self, segments: bool) -> Any:
+        if segments:
+            if self.cls_id is None or self.sep_id is None:
+                raise DataError(f"a {self.kind} tokenizer without [CLS] and [SEP] has no segments")
+            return bert_template((self.names["cls"], self.cls_id), (self.names["sep"], self.sep_id))
+        if self.kind == "unigram" and self.eos_id is not None:
+            return eos_template(self.names["eos"], self.eos_id)
+        return processors.ByteLevel() if "ByteLevel" in self.spec_types else processors.Sequence([])
+
+
+def bert_template(cls: tuple[str, int], sep: tuple[str, int]) -> Any:
+    """``[CLS] A [SEP] B [SEP]`` with token types 0 and 1."""
+    single = f"{cls[0]}:0 $A:0 {sep[0]}:0"
+    return processors.TemplateProcessing(single, f"{single} $B:1 {sep[0]}:1", [cls, sep])
+
+
+def eos_template(eos: str, eos_id: int) -> Any:
+    """``A </s> B </s>``, as T5 ends its texts."""
+    return processors.TemplateProcessing(f"$A {eos}", f"$A {eos} $B {eos}", [(eos, eos_id)])
+
+
+def from_library(library: tokenizers.Tokenizer, names: Mapping[str, str], **fields: Any) -> Tokenizer:
+    """Freeze a tokenizer of the library; ``names`` give the role of its special tokens."""
+    library.no_truncation()
+    library.no_padding()
+    spec = json.loads(library.to_str())
+    if spec["model"]["type"] == "Unigram":  # the library reads long decimals back a bit off
+        spec["model"]["vocab"] = [[piece, round(score, 9)] for piece, score in spec["model"]["vocab"]]
+    return Tokenizer(json.dumps(spec, ensure_ascii=False), dict(names), **fields)
+
+
+def _with_unreachable_specials(spec: str) -> str:
+    """Give the special pieces of a Unigram vocabulary, which may match text, names that no text contains."""
+    parts = json.loads(spec)
+    if parts["model"]["type"] != "Unigram":
+        return spec
+    vocabulary = parts["model"]["vocab"]
+    lowest = min(score for _, score in vocabulary)
+    for token in parts["added_tokens"]:
+        if token["special"] and token["id"] < len(vocabulary):
+            token["content"] = f"\uffff{token['id']}"
+            vocabulary[token["id"]] = [token["content"], lowest]
+    return json.dumps(parts)
+
+
+def load(path: str) -> Tokenizer:
+    """A folder, a ``vocab.txt``, a SentencePiece ``.model``, a tokenizer.json, or an id of the hub.
+
+    Raises DataError, naming the file, for what is absent or malformed. Nothing is unpickled or executed.
+    """
+    from ptk.data import tokenizer_formats as formats
+
+    file = formats.find(path)
+    library, notes = formats.read(file)
+    config = formats.read_config(file.parent)
+    inputs = config.get("model_input_names")
+    segments = "token_type_ids" in inputs if inputs else 1 in library.encode("a", "b").type_ids
+    return from_library(library, formats.roles(library, config), segments=segments, notes=notes)

@@ -1,0 +1,116 @@
+"""The plan is a function of its step, and every row comes once an epoch."""
+
+import pickle
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from ptk import recipe_file
+from ptk.data import batches, prepare
+from ptk.data.permutation import keys, permute
+from ptk.data.plan import share, token_bounds
+from ptk.errors import DataError
+from ptk.progress import Talk
+from ptk.session import make_plan, objective_of
+
+
+def plan(tiny, *overrides: str, **sections: str):
+    recipe = recipe_file.load(str(tiny(**sections)), overrides).recipe
+    data = prepare.prepare(recipe.corpus, recipe.tokenizer, Talk(quiet=True))
+    return make_plan(recipe, objective_of(recipe), data), data
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 10, 257, 4096])
+def test_a_permutation_is_a_bijection(n):
+    assert sorted(permute(np.arange(n), n, keys(1, 2)).tolist()) == list(range(n))
+
+
+def test_orders_differ_by_seed_and_look_random():
+    n = 50_000
+    one, other = (permute(np.arange(n), n, keys(seed, 0)) for seed in (1, 2))
+    assert (one == other).mean() < 1e-3
+    assert abs(np.corrcoef(one, np.arange(n))[0, 1]) < 0.02
+    assert abs(np.corrcoef(one[1:], one[:-1])[0, 1]) < 0.02
+    halves = np.histogram(one[: n // 2], bins=20, range=(0, n))[0]
+    assert abs(halves - n / 40).max() < 5 * (n / 40) ** 0.5
+
+
+def test_any_position_is_found_alone():
+    whole = permute(np.arange(1000), 1000, keys(5))
+    assert permute(np.array([17, 900]), 1000, keys(5)).tolist() == whole[[17, 900]].tolist()
+
+
+def test_an_epoch_has_every_row_at_most_once_and_leaves_out_less_than_a_batch(tiny):
+    made, _ = plan(tiny)
+    steps = made.steps_per_epoch(0)
+    seen = Counter(place.row for step in range(steps) for place in made.batch(step))
+    assert max(seen.values()) == 1
+    assert len(made.rows(0, 0, 0)) - len(seen) < 16
+    assert {place.epoch for place in made.batch(steps)} == {1}
+
+
+def test_two_plans_agree_at_any_step_also_after_pickling(tiny):
+    made, _ = plan(tiny)
+    again = pickle.loads(pickle.dumps(made))
+    for step in (100, 3, 41):
+        assert again.batch(step) == made.batch(step)
+
+
+def test_processes_divide_a_batch_in_order(tiny):
+    made, _ = plan(tiny)
+    whole = made.batch(5)
+    for processes in (1, 2, 3, 4):
+        assert [p for n in range(processes) for p in share(whole, n, processes)] == whole
+
+
+def test_phases_follow_each_other_with_their_own_lengths(tiny):
+    train = "{phases: [{length: 24, steps: 3, batch_size: 8}, {length: 48, steps: 2}], batch_size: 4, precision: fp32}"
+    made, data = plan(tiny, train=train)
+    assert made.steps == 5
+    assert [made.position(step).stage for step in range(5)] == [0, 0, 0, 1, 1]
+    assert [len(made.batch(step)) for step in range(5)] == [8, 8, 8, 4, 4]
+    found = batches.Batches(made, data.tokenizer, batches.Division())
+    longest = [found[step][0]["input_ids"].shape[1] for step in range(5)]
+    assert max(longest[:3]) <= 24 < max(longest[3:]) <= 48
+
+
+def test_batches_by_tokens_stay_below_their_budget(tiny):
+    made, _ = plan(tiny, train="{steps: 4, length: 32, batch_tokens: 200, precision: fp32}")
+    lengths = made.rows(0, 0, 0).lengths()
+    sizes = [sum(lengths[place.row] for place in made.batch(step)) for step in range(made.steps_per_epoch(0))]
+    assert max(sizes) <= 200
+    assert min(sizes) > 140
+
+
+def test_token_bounds_by_hand():
+    assert token_bounds(np.cumsum([50, 60, 90, 10, 300, 5, 5]), 110).tolist() == [0, 2, 4, 5]
+
+
+def test_weights_decide_how_many_rows_of_each_source_come(tiny, tiny_text, tmp_path):
+    lines = tiny_text.read_text().split("\n\n")
+    (tmp_path / "a.txt").write_text("\n\n".join(lines[:60]))
+    (tmp_path / "b.txt").write_text("\n\n".join(lines[60:]))
+    corpus = (
+        "["
+        + ", ".join(
+            f'{{path: "{tmp_path}/{name}.txt", split_documents: blank_line, weight: {weight}}}'
+            for name, weight in (("a", 3), ("b", 1))
+        )
+        + "]"
+    )
+    made, _ = plan(tiny, corpus=corpus)
+    stage = made.stages[0]
+    assert sum(stage.quota) == pytest.approx(sum(stage.rows), abs=2)
+    weighted = stage.rows[0] * 3 / (stage.rows[0] * 3 + stage.rows[1])
+    assert stage.quota[0] / sum(stage.quota) == pytest.approx(weighted, abs=0.01)
+    places = [p for step in range(3 * made.steps_per_epoch(0)) for p in made.batch(step)]
+    of_a = [p for p in places if p.member == 0]
+    assert len(of_a) / len(places) == pytest.approx(weighted, abs=0.03)
+    assert {p.epoch for p in of_a} >= {0, 1, 2}  # the small source repeats, each time under a new epoch
+    assert max(Counter((p.epoch, p.row) for p in of_a).values()) <= 2
+
+
+def test_fewer_rows_than_a_batch_is_an_error_at_once(tiny):
+    with pytest.raises(DataError, match="give more text or a smaller batch"):
+        plan(tiny, "train.batch_size=5000")
