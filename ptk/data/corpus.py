@@ -10,9 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from itertools import islice
+from pathlib import Path
 from typing import Any
-
-import xxhash
 
 from ptk import files
 from ptk.data import hub, python_docs
@@ -26,7 +25,6 @@ from ptk.errors import DataError
 from ptk.recipe import CorpusSource
 
 READER_VERSION = 1  # raised whenever the same files give other documents
-EDGE = 1 << 16  # bytes at both ends of a file that its fingerprint looks at
 FAULTS_NAMED = 20
 SAMPLED_FILES = 10
 _SKIPPED = "hidden, beginning with _, or of no known extension"
@@ -53,7 +51,7 @@ class Corpus:
     notes: tuple[str, ...]
     """What was guessed, a line each."""
     fingerprint: str
-    """16 hexadecimal digits of the files' names, sizes and edges, and of the settings that change the text."""
+    """16 hexadecimal digits of the files' names and bytes, and of the settings that change the text."""
 
 
 @dataclass
@@ -176,7 +174,7 @@ def _open_files(source: CorpusSource, found: Sequence[SourceFile], skipped: int)
         opened.notes.append(f"{source.path}: skipped {skipped} of {len(found) + skipped} files ({_SKIPPED})")
     for file in found:
         _check(file, source, opened)
-        opened.fingerprint.append([file.name, file.size, file.format, _edges(file)])
+        opened.fingerprint.append([file.name, file.size, file.format, files.digest(Path(file.path))])
     opened.notes += _encodings_said(source, opened.spans)
     if not opened.faults:
         opened.layout = _layout(source, opened)
@@ -224,14 +222,6 @@ def _row_groups(path: str) -> int:
         return parquet.read_metadata(path).num_row_groups
     except (ArrowException, OSError) as error:
         raise DataError(f"{path}: damaged or truncated ({error}); fetch the file again") from error
-
-
-def _edges(file: SourceFile) -> str:
-    with open(file.path, "rb") as handle:
-        state = xxhash.xxh3_64(handle.read(EDGE))
-        handle.seek(max(0, file.size - EDGE))
-        state.update(handle.read(EDGE))
-    return state.hexdigest()
 
 
 def _layout(source: CorpusSource, opened: _Opened) -> Layout:

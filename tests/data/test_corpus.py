@@ -7,7 +7,6 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from ptk.data import corpus as corpora
 from ptk.data import shards
 from ptk.data.corpus import Counts, open_corpus, read
 from ptk.data.sentences import Document
@@ -202,9 +201,9 @@ def test_fingerprint(tmp_path):
     assert corpus_of(write(path, BERT.replace("Five.", "Sixx."))).fingerprint != first
 
 
-def test_fingerprint_sees_both_edges(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpora, "EDGE", 8)
-    texts = ["start middle end.", "Start middle end.", "start middle End."]
+def test_fingerprint_sees_every_byte(tmp_path):
+    around = "An unchanged sentence. " * 9000
+    texts = [f"{around}{word}{around}" for word in ("one", "two", "six")]
     found = {corpus_of(write(tmp_path / "a.txt", text)).fingerprint for text in texts}
     assert len(found) == 3
 
