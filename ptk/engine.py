@@ -219,8 +219,8 @@ def train(
     validate: Callable[[], Losses],
     show: Callable[[dict[str, Any]], None],
     about: dict[str, Any],
-) -> State:
-    """Train from ``state.step`` to ``steps``; log, validate and save on the way.
+) -> None:
+    """Train from ``state.step`` to ``steps``, which moves ``state``; log, validate and save on the way.
 
     Raises DivergedError after ``max_bad_steps`` steps in a row without finite gradients, and Interrupted, with a
     checkpoint written, on SIGTERM or SIGINT.
@@ -272,7 +272,6 @@ def train(
                 raise Interrupted(f"stopped by {signal.Signals(stop).name} at step {step}; go on with --resume", stop)
             if step % every == 0 or step % save_every == 0:
                 clock = time.perf_counter() - state.seconds  # validating and saving are not training
-    return state
 
 
 def pace(state: State) -> dict[str, Any]:

@@ -71,9 +71,16 @@ def pretrain_in(run: runs.Run, recipe: Recipe, resume: bool, talk: Talk) -> dict
     training = session.training(model)
     load_optimizer(training, extra)
     describe(session, model)
+    scored: dict[int, engine.Losses] = {}  # step -> the last validation
     validate = session.validator(model)
-    state = run_loop(session, training, state, validate)
-    return finish(session, model, state, validate())
+
+    def score() -> engine.Losses:
+        scored.clear()
+        scored[state.step] = validate()
+        return scored[state.step]
+
+    run_loop(session, training, state, score)
+    return finish(session, model, state, scored.get(state.step) or score())
 
 
 def measured_steps(session: Session, model: nn.Module) -> int:
@@ -189,7 +196,7 @@ def describe(session: Session, model: nn.Module) -> None:
             talk.say(f"left out: {left_out:,} chunks of one sentence that no true pair balances (NSP-5)")
 
 
-def run_loop(session: Session, training: engine.Training, state: State, validate: Callable[[], engine.Losses]) -> State:
+def run_loop(session: Session, training: engine.Training, state: State, validate: Callable[[], engine.Losses]) -> None:
     """Train to the plan's end, with progress, tracker, and the next epoch's rows built in the background."""
     recipe, run, made, accelerator = session.recipe, session.run, session.plan, session.accelerator
     on_cpu = accelerator.device.type == "cpu"
@@ -209,7 +216,7 @@ def run_loop(session: Session, training: engine.Training, state: State, validate
             if run.writes and line["step"] < made.steps:
                 made.prepare_next(line["step"], ahead)
 
-        return engine.train(training, loader, state, made.steps, run, validate, show, about)
+        engine.train(training, loader, state, made.steps, run, validate, show, about)
 
 
 def tracked(session: Session) -> Callable[[Mapping[str, Any]], None]:
