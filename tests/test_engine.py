@@ -114,7 +114,7 @@ def wait_for_step(folder: Path, step: int, process: subprocess.Popen) -> None:
     raise AssertionError(f"step {step} was not reached:\n{Path(f'{folder}.log').read_text()}")
 
 
-@pytest.mark.parametrize(("workers", "precision"), [(0, "bf16"), (2, "fp32")])
+@pytest.mark.parametrize(("workers", "precision"), [(0, "bf16"), (0, "fp32"), (2, "bf16"), (2, "fp32")])
 def test_a_killed_run_goes_on_bit_for_bit(tiny, tmp_path, environment, workers, precision):
     """SIGKILL from outside in the middle of an epoch, dropout on, three micro-batches a step."""
     train = (

@@ -35,6 +35,7 @@ class Subject:
     corpus: tuple[CorpusSource, ...]
     evaluate: EvaluateSpec
     task: str
+    precision: str = "auto"
 
 
 def subject(name: str, data: str | None, trust_remote_code: bool = False) -> Subject:
@@ -45,7 +46,9 @@ def subject(name: str, data: str | None, trust_remote_code: bool = False) -> Sub
         recipe = recipe_file.load(str(Path(name) / "recipe.yaml")).recipe
         length = recipe.train.phases[-1].length if recipe.train.phases else recipe.train.length
         corpus = source or recipe.corpus
-        return Subject(name, folder, objective_of(recipe), length, corpus, recipe.evaluate, recipe.objective["name"])
+        precision = "auto" if recipe.train.precision == "fp16" else recipe.train.precision
+        objective, task = objective_of(recipe), recipe.objective["name"]
+        return Subject(name, folder, objective, length, corpus, recipe.evaluate, task, precision)
     if not data:
         raise RecipeError(f"{name}: a model without its run has no held-out text; name some with --data PATH")
     task, objective, positions = objective_from_config(folder, load.config(name, trust_remote_code))
@@ -77,7 +80,7 @@ def evaluate(
     if name is None:
         raise RecipeError("no finished run under runs/; name a run, a model folder or a hub id")
     what = subject(name, data, trust_remote_code)
-    precision = device.precision("auto", device.kind())
+    precision = device.precision(what.precision, device.kind())
     accelerator = device.accelerator(precision)
     talk.say(f"{name}: {device.describe(precision)}")
     model: nn.Module = load.load(name, trust_remote_code).to(accelerator.device)
