@@ -110,9 +110,9 @@ def by_hash(store: Store, share: float) -> tuple[np.ndarray, np.ndarray, str]:
         return pieces, held, f"{held.sum():,} of {len(held):,} documents by hash"
     size = int(np.clip(tokens.sum() * share / BLOCKS, SMALLEST_BLOCK, LARGEST_BLOCK))
     pieces, hashes = blocks(store, size)
-    held = hashes < share * 2.0**64
-    if not held.any():
-        held = hashes == hashes.min()
+    held = np.zeros(len(hashes), bool)
+    # Few blocks: those with the smallest hashes, as many as the share asks for, so that chance cannot hold out none.
+    held[np.argsort(hashes, kind="stable")[: max(1, round(share * len(hashes)))]] = True
     return pieces, held, f"{held.sum():,} of {len(held):,} blocks of about {size:,} tokens by hash"
 
 

@@ -67,6 +67,13 @@ def test_documents_are_held_out_whole_and_stay_on_their_side(tmp_path):
     assert set(held.parent.tolist()) < set(more.parent.tolist())
 
 
+def test_of_few_blocks_as_many_are_held_out_as_the_share_asks_for(tmp_path):
+    for sentences in (100, 200, 400, 800):
+        made = store(tmp_path / f"{sentences}", [[20] * sentences])
+        held = split(made, EvaluateSpec(share=0.1))[1]
+        assert held.lengths().sum() / made.manifest["tokens"] == pytest.approx(0.1, abs=0.05)
+
+
 def test_the_tail_is_the_end(tmp_path):
     made = store(tmp_path / "s", [[20] * 50, [10] * 100])
     train, held = split(made, EvaluateSpec(tail=0.25))
