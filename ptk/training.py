@@ -257,6 +257,8 @@ def finish(session: Session, model: nn.Module, state: State, losses: engine.Loss
     }
     if run.writes:
         rules = session.objective.notes(recipe.fidelity)
+        if recipe.fidelity == "paper" and recipe.train.schedule == "linear":
+            rules = [*rules, "OPT-2: the learning rate jumps down at the end of the warm-up"]
         text = export.card(model, session.data.tokenizer, recipe, results, rules)
         export.export(run.model, model, session.data.tokenizer, text)
         files.write_json(run.folder / "results.json", results)

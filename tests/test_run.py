@@ -268,6 +268,12 @@ def test_the_model_gives_equal_logits_with_ptk_uninstalled(finished, environment
     assert plain["mlm"] == pytest.approx(logits.prediction_logits[0, 3, :5].tolist(), abs=1e-5)
 
 
+def test_the_card_names_the_oddities_that_paper_reproduces(tiny, tmp_path):
+    pretrain(recipe_file.load(str(tiny()), ["fidelity=paper"]).recipe, tmp_path / "run", talk=QUIET)
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert all(rule in card for rule in ("NSP-5", "NSP-6", "MLM-7", "OPT-2"))
+
+
 def test_the_card_escapes_what_others_named(tiny, tmp_path, tiny_text):
     folder = tmp_path / "<img src=x>"
     folder.mkdir()

@@ -29,6 +29,12 @@ class Documents:
     stop: np.ndarray
     parent: np.ndarray
     rule: str = ""
+    part_of: "Documents | None" = None  # of one source of a corpus: all of them
+
+    @property
+    def split(self) -> "Documents":
+        """The whole side of the split that these documents are on."""
+        return self.part_of or self
 
     def __len__(self) -> int:
         return len(self.first)
@@ -43,7 +49,7 @@ class Documents:
 
     def of_source(self, source: int) -> "Documents":
         kept = self.store.sources[self.parent] == source
-        return Documents(self.store, self.first[kept], self.stop[kept], self.parent[kept], self.rule)
+        return Documents(self.store, self.first[kept], self.stop[kept], self.parent[kept], self.rule, self)
 
     def token_counts(self) -> np.ndarray:
         """How often each entry of the vocabulary occurs."""

@@ -75,7 +75,7 @@ class MaskedLanguageModelling(Objective):
     def check(self, documents: "Documents", held_out: bool) -> None:
         """Too few documents make a "random" segment one of the same text (NSP-6)."""
         fewest = 1 if self.fidelity == "paper" else 2 if held_out else FEWEST_DOCUMENTS
-        number = len(np.unique(documents.parent))
+        number = len(np.unique(documents.split.parent))
         if self.second_segment == "next" and number < fewest:
             side = "held-out text has" if held_out else "training text has"
             raise DataError(
@@ -195,7 +195,7 @@ OBJECTIVE = MaskedLanguageModelling
 
 @dataclass(frozen=True)
 class RandomDocument:
-    """Draws the document of a random second segment from all of ``documents``: another one than the current.
+    """Draws the document of a random second segment from the whole split: another one than the current.
 
     ``tries``: give up after so many and take the same one (NSP-6); None: never the same.
     """
@@ -204,15 +204,16 @@ class RandomDocument:
     tries: int | None
 
     def __call__(self, piece: int, rng: np.random.Generator) -> np.ndarray:
-        parent, n = self.documents.parent, len(self.documents)
+        everything = self.documents.split
+        parent, n, own = everything.parent, len(everything), self.documents.parent[piece]
         attempt = 0
         other = pairs.below(rng, n)
-        while parent[other] == parent[piece]:
+        while parent[other] == own:
             attempt += 1
             if attempt == self.tries:
                 break
             other = pairs.below(rng, n)
-        return self.documents.boundaries(other)
+        return everything.boundaries(other)
 
 
 def table(found: np.ndarray, two_segments: bool, left_out: int) -> Table:

@@ -9,6 +9,7 @@ from ptk import files
 from ptk.data.split import documents_of, split
 from ptk.data.store import Store
 from ptk.errors import DataError
+from ptk.objectives.mlm import RandomDocument
 from ptk.recipe import EvaluateSpec
 
 
@@ -93,6 +94,12 @@ def test_counts_of_tokens_and_bytes(tmp_path):
 def test_sources_can_be_told_apart(tmp_path):
     documents = documents_of(store(tmp_path / "s", [[3], [4], [5]]), EvaluateSpec(), "all")
     assert documents.of_source(0).lengths().tolist() == [3, 5]
+
+
+def test_a_random_segment_comes_from_every_source(tmp_path):
+    documents = documents_of(store(tmp_path / "s", [[3], [4], [5]]), EvaluateSpec(), "all")
+    draw, rng = RandomDocument(documents.of_source(0), None), np.random.default_rng(0)
+    assert {int(draw(1, rng)[0]) for _ in range(50)} == {0, 3}  # documents 0 and 1; its own is 2
 
 
 def test_too_little_text_is_an_error(tmp_path):
