@@ -139,7 +139,11 @@ def test_what_a_table_depends_on_is_in_its_name(source):
 def test_rows_of_one_source_are_of_that_source(source):
     one = replace(source, source=1)
     document = np.repeat(np.arange(400), np.diff(source.store.sentences[source.store.documents]))
-    assert set((document[rows.rows(one, 0).table.spans[:, 0]] % 2).tolist()) == {1}
+    table = rows.rows(one, 0).table
+    first, second = (document[table.spans[:, 0]] % 2).reshape(-1, 2).T
+    assert set(first.tolist()) == {1}
+    assert set(second[table.columns["label"] == 0].tolist()) == {1}
+    assert set(second[table.columns["label"] == 1].tolist()) == {0, 1}  # random ones come from the whole split
 
 
 def test_a_source_of_rows_is_sent_without_its_documents(source):
