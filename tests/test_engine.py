@@ -70,7 +70,7 @@ def test_micro_batches_change_nothing(tiny, micro, second_segment):
         assert other == pytest.approx(one, rel=1e-5, abs=1e-6)
     assert gradients.keys() == others.keys()
     for name, gradient in gradients.items():
-        torch.testing.assert_close(others[name], gradient, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(others[name], gradient, rtol=1e-5, atol=1e-7)
 
 
 def test_two_processes_take_the_same_steps_as_one(tiny, tmp_path, environment):
@@ -86,6 +86,8 @@ def test_two_processes_take_the_same_steps_as_one(tiny, tmp_path, environment):
             assert a.keys() == b.keys()
             for name in a.keys() & {"loss", "mlm", "nsp", "mlm_accuracy", "nsp_accuracy", "grad_norm", "tokens"}:
                 assert b[name] == pytest.approx(a[name], rel=1e-5), (a["step"], name)
+        for name, weight in weights(tmp_path / "one").items():  # what eight steps' gradients have made
+            torch.testing.assert_close(weights(folder)[name], weight, rtol=1e-5, atol=1e-5)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
