@@ -26,11 +26,11 @@ def test_help_imports_neither_torch_nor_pydantic_and_is_quick(environment):
     out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert out.stdout.rstrip().endswith("[]")
     seconds = []
-    for _ in range(5):
+    for _ in range(8):
         began = time.perf_counter()
         assert ptk(environment, "--help").returncode == 0
         seconds.append(time.perf_counter() - began)
-    assert min(seconds) < 0.6  # 0.3 s on a quiet machine
+    assert min(seconds) < 0.3
 
 
 def test_a_recipe_with_five_faults_gives_five_messages(environment, tiny):
