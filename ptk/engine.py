@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ptk import checkpoint, optim
+from ptk import checkpoint, optim, schedules
 from ptk.checkpoint import State
 from ptk.errors import DivergedError, Interrupted
 from ptk.metrics import Mean, merge
@@ -168,9 +168,8 @@ def prepare(
         next(getattr(model, name) for name in names if hasattr(model, name))()
     module.to(accelerator.device)
     optimizer = optim.build(spec.optimizer, groups, spec.lr, spec.betas, spec.eps)
-    factor = optim.schedule(
-        spec.schedule, steps, optim.warmup_steps(spec.warmup, steps), spec.final_lr, spec.decay, fidelity
-    )
+    warmup = schedules.warmup_steps(spec.warmup, steps)
+    factor = schedules.schedule(spec.schedule, steps, warmup, spec.final_lr, spec.decay, fidelity)
     if spec.compile:
         module = torch.compile(module)  # type: ignore[assignment]
     module, optimizer = accelerator.prepare(module, optimizer)
@@ -194,7 +193,8 @@ def reduced(losses: Losses, accelerator: "Accelerator") -> Losses:
 def report(objective: Objective, losses: Losses) -> dict[str, float]:
     """``loss``, what is trained on, and each part by its name."""
     loss = sum(weight * losses[name].value for name, weight in objective.weights.items() if losses[name].count)
-    return {"loss": loss, **{name: float(mean.value) for name, mean in losses.items()}}
+    # A member of a mixture may have no row in a window.
+    return {"loss": loss, **{name: float(mean.value) for name, mean in losses.items() if mean.count}}
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from ptk.data import batches, prepare, rows
 from ptk.data.plan import Plan
 from ptk.data.split import Documents, split
 from ptk.data.store import Store
+from ptk.objectives.objective import Objective
 from ptk.progress import Talk, clean
 from ptk.recipe import Recipe
 from ptk.session import make_plan, objective_of
@@ -23,29 +24,26 @@ STYLES = {
     "random": "bold magenta",
     "kept": "bold green",
 }
-LEGEND = (
-    "piece=label: [MASK]=right is masked, other=right a random piece, same=right is kept; "
-    "the second segment has another colour"
-)
 
 
 def show(recipe: Recipe, count: int) -> None:
     """Print the first ``count`` examples of the first batch, as they are trained on, on stdout."""
     talk = Talk()
     data = prepare.prepare(recipe.corpus, recipe.tokenizer, talk)
-    plan = make_plan(recipe, objective_of(recipe), data)
+    objective = objective_of(recipe)
+    plan = make_plan(recipe, objective, data)
     console = Console(highlight=False, soft_wrap=True)
-    console.print(Text(LEGEND, style="dim"))
-    for text in examples(plan, data.tokenizer, count):
+    console.print(Text(objective.legend, style="dim"))
+    for text in examples(objective, plan, data.tokenizer, count):
         console.print(text)
 
 
-def examples(plan: Plan, tokenizer: Any, count: int) -> Iterator[Text]:
+def examples(objective: Objective, plan: Plan, tokenizer: Any, count: int) -> Iterator[Text]:
     places = plan.places(0, 0, np.arange(min(count, sum(plan.stages[0].quota))))
     for place in places:
         table = plan.rows(0, place.member, place.epoch)
         example = batches.encode(table, place.row, tokenizer, plan.seed)
-        headline, pieces = table.source.objective.show(example, tokenizer)
+        headline, pieces = objective.show(example, tokenizer)
         text = Text(f"\nrow {place.row}: {headline}\n", style="bold")
         for piece, role in pieces:
             text.append(clean(piece) + " ", style=f"not bold {STYLES[role]}")

@@ -1,12 +1,12 @@
-"""What is decayed, the optimizers torch lacks, and the learning rate of every step.
+"""What is decayed, and the optimizers torch lacks.
 
 ``bert_adamw`` (OPT-1) and ``lamb`` (OPT-6) have no bias correction, so their first updates are about three
-times AdamW's: it is the warm-up that makes up for it.
+times AdamW's: it is the warm-up that makes up for it. ``adamw_rms`` and ``adafactor`` (T5-7) scale each tensor's
+step by the size of the tensor, so their lr is a relative one: 0.01 to 0.02, not 1e-4.
 """
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 # pyright: reportPrivateImportUsage=false
 
 FUSED_DEVICES = frozenset({"cpu", "cuda", "mps", "xpu"})
+LEAST_RMS = 1e-3  # of a tensor that scales its own step: one of zeros must move too (T5-7)
 
 
 # What is decayed -------------------------------------------------------------------------------------------
@@ -54,8 +55,9 @@ def is_bias(name: str) -> bool:
 def build(
     name: str, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float], eps: float
 ) -> torch.optim.Optimizer:
-    """The optimizer a recipe calls ``adamw``, ``bert_adamw`` or ``lamb``; each group brings its weight decay.
+    """The optimizer a recipe calls ``adamw``, ``bert_adamw``, ``lamb``, ``adamw_rms`` or ``adafactor``.
 
+    Each group brings its weight decay. ``adafactor`` takes neither ``betas`` nor ``eps``.
     ValueError for another name, or for betas outside [0, 1).
     """
     if name == "adamw":
@@ -67,10 +69,26 @@ def build(
         return BertAdamW(groups, lr, betas, eps)
     if name == "lamb":
         return Lamb(groups, lr, betas, eps)
-    raise ValueError(f"train.optimizer {name!r} is unknown; use adamw, bert_adamw or lamb")
+    if name == "adamw_rms":
+        return AdamWRms(groups, lr, betas, eps)
+    if name == "adafactor":
+        return adafactor(groups, lr)
+    raise ValueError(f"train.optimizer {name!r} is unknown; use adamw, bert_adamw, lamb, adamw_rms or adafactor")
 
 
-class BertAdamW(torch.optim.Optimizer):
+class ExactState(torch.optim.Optimizer):
+    """An optimizer whose loaded state is the saved one bit for bit: fp32 whatever the parameters are."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As torch's, which casts state to the parameter's dtype; here it keeps its own, and is copied."""
+        super().load_state_dict(state_dict)
+        for group, saved in zip(self.param_groups, state_dict["param_groups"], strict=True):
+            for p, index in zip(group["params"], saved["params"], strict=True):
+                for key, value in state_dict["state"].get(index, {}).items():
+                    self.state[p][key] = value.to(p.device, copy=True) if isinstance(value, Tensor) else value
+
+
+class BertAdamW(ExactState):
     """BERT's Adam (OPT-1): no bias correction, epsilon outside the root, decay added before lr.
 
         m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2;  w <- w - lr (m / (sqrt v + eps) + decay w)
@@ -98,6 +116,13 @@ class BertAdamW(torch.optim.Optimizer):
 
     def updates(self, params: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
         """Moves the moments on; what lr multiplies, one fp32 tensor for each parameter."""
+        updates = self.adam(params, group)
+        if group["weight_decay"]:
+            torch._foreach_add_(updates, params, alpha=group["weight_decay"])
+        return updates
+
+    def adam(self, params: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+        """Moves the moments on; m / (sqrt v + eps)."""
         beta1, beta2 = group["betas"]
         grads = [p.grad.float() for p in params if p.grad is not None]
         m, v = self.moments(params)
@@ -107,10 +132,7 @@ class BertAdamW(torch.optim.Optimizer):
 
         roots = torch._foreach_sqrt(v)
         torch._foreach_add_(roots, group["eps"])
-        updates = list(torch._foreach_div(m, roots))
-        if group["weight_decay"]:
-            torch._foreach_add_(updates, params, alpha=group["weight_decay"])
-        return updates
+        return list(torch._foreach_div(m, roots))
 
     def moments(self, params: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """First and second moments, zeros before a parameter's first update."""
@@ -119,14 +141,6 @@ class BertAdamW(torch.optim.Optimizer):
                 self.state[p]["exp_avg"] = torch.zeros_like(p, dtype=torch.float32)
                 self.state[p]["exp_avg_sq"] = torch.zeros_like(p, dtype=torch.float32)
         return [self.state[p]["exp_avg"] for p in params], [self.state[p]["exp_avg_sq"] for p in params]
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As torch's, but moments stay fp32 (torch casts them to the parameter's dtype) and are copied."""
-        super().load_state_dict(state_dict)
-        for group, saved in zip(self.param_groups, state_dict["param_groups"], strict=True):
-            for p, index in zip(group["params"], saved["params"], strict=True):
-                for key, value in state_dict["state"].get(index, {}).items():
-                    self.state[p][key] = value.to(p.device, copy=True)
 
 
 class Lamb(BertAdamW):
@@ -145,79 +159,49 @@ class Lamb(BertAdamW):
         return updates
 
 
-# Learning rate ---------------------------------------------------------------------------------------------
+class AdamWRms(BertAdamW):
+    """nanoT5's AdamW (T5-7): each tensor's step is in proportion to the tensor, as Adafactor's is.
 
+        w <- w - lr (max(1e-3, RMS w) sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt v + eps) + decay w)
 
-def warmup_steps(value: float, total: int) -> int:
-    """``train.warmup`` in steps: below 1 it is a fraction of ``total``, from 1 on it is steps; rounded."""
-    return round(value * total if value < 1 else value)
-
-
-def schedule(name: str, total: int, warmup: int, final: float, decay: float, fidelity: str) -> Callable[[int], float]:
-    """The factor of lr at step t, the number of updates made before this one; pure, and it pickles.
-
-    ``total`` T and ``warmup`` W are steps, ``final`` is a factor, ``decay`` is wsd's share of T.
-    The warm-up is (t + 1) / W: no update has lr 0, and t = W - 1 is at the peak. What falls after it leaves
-    the peak at t = W and would be at ``final`` at t = T, so the last update, T - 1, still counts.
-
-    - ``linear``: a straight line. With fidelity ``paper`` BERT's own (OPT-2, `bert_linear`).
-    - ``cosine``: half a cosine.
-    - ``wsd``: at the peak until the last ``decay`` of all steps, then a straight line.
-    - ``inverse_sqrt``: T5's (T5-7), 1 / sqrt(max(t, W)) relative to its peak: flat, not rising, until W.
-    - ``constant``: at the peak.
-
-    ValueError for another name.
+    t counts the tensor's own updates from 1; the decay is not in proportion to RMS w.
     """
-    if name == "linear" and fidelity == "paper":
-        return partial(bert_linear, total=total, warmup=warmup, final=final)
-    if name == "linear":
-        return partial(linear, start=warmup, total=total, warmup=warmup, final=final)
-    if name == "cosine":
-        return partial(cosine, total=total, warmup=warmup, final=final)
-    if name == "wsd":
-        start = max(warmup, total - round(decay * total))
-        return partial(linear, start=start, total=total, warmup=warmup, final=final)
-    if name == "inverse_sqrt":
-        return partial(inverse_sqrt, warmup=warmup)
-    if name == "constant":
-        return partial(constant, warmup=warmup)
-    raise ValueError(f"train.schedule {name!r} is unknown; use linear, cosine, wsd, inverse_sqrt or constant")
+
+    def updates(self, params: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+        updates = self.adam(params, group)
+        torch._foreach_mul_(updates, [self.bias_correction(p, *group["betas"]) for p in params])
+        rms = torch._foreach_norm(params, dtype=torch.float32)
+        torch._foreach_div_(rms, [math.sqrt(max(1, p.numel())) for p in params])
+        torch._foreach_clamp_min_(rms, LEAST_RMS)
+        torch._foreach_mul_(updates, rms)
+        if group["weight_decay"]:
+            torch._foreach_add_(updates, params, alpha=group["weight_decay"])
+        return updates
+
+    def bias_correction(self, p: Tensor, beta1: float, beta2: float) -> float:
+        """Counts the update of ``p``, and the factor that makes up for moments that began at zero."""
+        t = self.state[p]["step"] = self.state[p].get("step", 0) + 1
+        return math.sqrt(1 - beta2**t) / (1 - beta1**t)
 
 
-def bert_linear(t: int, *, total: int, warmup: int, final: float) -> float:
-    """OPT-2: t / W, so 0 at step 0; then the line that began at step 0: a jump down to 1 - W / T at W."""
-    if t < warmup:
-        return t / warmup
-    return 1 - (1 - final) * _progress(t, 0, total)
+def adafactor(groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
+    """T5's Adafactor (T5-7, arXiv 1804.04235), as transformers has it: lr times max(1e-3, RMS) of each tensor.
 
+    Second moments alone, factored into rows and columns, that forget as 1 - t^-0.8, and updates of RMS 1 at most:
+    no momentum, so no betas. The decay of a group is in proportion to RMS w too.
+    """
+    from transformers.optimization import Adafactor  # half a second, which other optimizers need not pay
 
-def linear(t: int, *, start: int, total: int, warmup: int, final: float) -> float:
-    if t < warmup:
-        return _rise(t, warmup)
-    return 1 - (1 - final) * _progress(t, start, total)
+    class ExactAdafactor(ExactState, Adafactor):
+        pass
 
-
-def cosine(t: int, *, total: int, warmup: int, final: float) -> float:
-    if t < warmup:
-        return _rise(t, warmup)
-    return final + (1 - final) * (1 + math.cos(math.pi * _progress(t, warmup, total))) / 2
-
-
-def inverse_sqrt(t: int, *, warmup: int) -> float:
-    peak = max(warmup, 1)
-    return math.sqrt(peak / max(t, peak))
-
-
-def constant(t: int, *, warmup: int) -> float:
-    return _rise(t, warmup) if t < warmup else 1.0
-
-
-def _rise(t: int, warmup: int) -> float:
-    return (t + 1) / warmup
-
-
-def _progress(t: int, start: int, end: int) -> float:
-    """0 until ``start``, 1 from ``end`` on."""
-    if t >= end:
-        return 1.0
-    return (t - start) / (end - start) if t > start else 0.0
+    return ExactAdafactor(
+        groups,
+        lr=lr,
+        eps=(1e-30, LEAST_RMS),
+        clip_threshold=1.0,
+        decay_rate=-0.8,
+        scale_parameter=True,
+        relative_step=False,
+        warmup_init=False,
+    )

@@ -60,6 +60,8 @@ class TokenizerSpec:
     """Lowercase, and take accents off everything but Hangul."""
     path: str | None = None
     """A folder, a hub id, a SentencePiece ``.model`` or a ``vocab.txt`` to load instead."""
+    extend: tuple[str, ...] = ()
+    """Special tokens to add, such as the mode tokens of UL2."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,18 @@ class Phase:
     """Global, in sequences; ``train.batch_size`` when left out."""
     batch_tokens: Positive | None = None
     """Global, in tokens; ``train.batch_tokens`` when left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchRamp:
+    """Small batches first, which grow linearly to ``train.batch_size`` (GPT-3, arXiv 2005.14165)."""
+
+    __pydantic_config__ = STRICT
+
+    start: Positive
+    """Rows of the first batch; every batch has a whole multiple of it, ``train.batch_size`` too."""
+    steps: Positive
+    """Steps before the first full batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,16 +110,22 @@ class TrainSpec:
     """Global, in sequences; 32 when ``batch_tokens`` is left out too."""
     batch_tokens: Positive | None = None
     """Global, in tokens, instead of ``batch_size``."""
+    batch_ramp: BatchRamp | None = None
+    """Smaller batches at first: ``{start: 32, steps: 1000}``. Beside ``batch_size``, and ``steps`` or ``epochs``."""
     micro_batch_size: Positive | None = None
     """Sequences a device takes at once: speed and memory only, never the result."""
     micro_batch_tokens: Positive | None = None
     """The same in tokens (rows x longest row)."""
-    optimizer: Literal["adamw", "bert_adamw", "lamb"] = "adamw"
-    """``bert_adamw`` has no bias correction (OPT-1); ``lamb`` is ALBERT's (OPT-6)."""
+    optimizer: Literal["adamw", "bert_adamw", "lamb", "adamw_rms", "adafactor"] = "adamw"
+    """``bert_adamw`` has no bias correction (OPT-1); ``lamb`` is ALBERT's (OPT-6). ``adamw_rms`` (nanoT5's) and
+    ``adafactor`` scale each tensor's step by its RMS; T5's (T5-7) is ``adafactor`` with ``lr`` 0.01, ``schedule``
+    inverse_sqrt, ``warmup`` 10000 and ``weight_decay`` 0: 1 / sqrt(max(t, 10000))."""
     lr: Above = 1e-4
     weight_decay: Annotated[float, Ge(0)] = 0.01
     betas: tuple[Beta, Beta] = (0.9, 0.999)
+    """Of the moments; ``adafactor`` has no momentum and takes none."""
     eps: Above = 1e-6
+    """Beside the root of the second moment; ``adafactor`` has its own."""
     schedule: Literal["linear", "cosine", "wsd", "inverse_sqrt", "constant"] = "linear"
     """Of the learning rate after the warm-up."""
     warmup: Annotated[float, Ge(0)] = 0.01

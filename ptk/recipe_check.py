@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from ptk.recipe import CorpusSource, Phase, Recipe
+from ptk.recipe import BatchRamp, CorpusSource, Phase, Recipe
 from ptk.recipe_merge import BATCH, DURATION, EXCLUSIVE, SECTIONS, Alternatives
 from ptk.recipe_yaml import Fault, Placed, shown, shown_key
 
@@ -89,7 +89,7 @@ def _known_keys(kind: Any) -> dict[tuple[str, ...], list[str]]:
     kinds: dict[tuple[str, ...], Any] = {(): kind}
     if kind is Recipe:
         kinds |= {(name,): section for name, section in SECTIONS.items()}
-        kinds |= {("corpus",): CorpusSource, ("train", "phases"): Phase}
+        kinds |= {("corpus",): CorpusSource, ("train", "phases"): Phase, ("train", "batch_ramp"): BatchRamp}
     return {path: [f.name for f in fields(k)] if is_dataclass(k) else [] for path, k in kinds.items()}
 
 
@@ -176,6 +176,7 @@ def _rules(tree: Placed) -> Iterator[Fault]:
             yield from _one_of(group, tree.at(section), section)
     if train is None or isinstance(train.value, dict):
         yield from _duration(train or Placed({}, tree.place))
+        yield from _ramp(train or Placed({}, tree.place))
 
 
 def _one_of(group: Alternatives, section: Placed | None, key: str) -> Iterator[Fault]:
@@ -207,3 +208,23 @@ def _duration(train: Placed) -> Iterator[Fault]:
     if warmup and known and warmup.value >= max(1, sum(steps)):
         message = f"{warmup.value} steps, of {sum(steps)} in all; give fewer, or a fraction below 1"
         yield Fault(warmup.place, "train.warmup", message)
+
+
+def _ramp(train: Placed) -> Iterator[Fault]:
+    """A ramp leads to a given number of rows, which it divides, in a run of one stage with known steps."""
+    ramp = train.at("batch_ramp")
+    if ramp is None or ramp.value is None:
+        return
+    if not _first(train, BATCH):
+        yield Fault(ramp.place, "train.batch_ramp", "leads to train.batch_size, which is missing; give it too")
+    if duration := _first(train, ("minutes", "phases")):
+        key, placed = duration
+        message = f"not with train.{key} ({placed.place}); give train.steps or train.epochs instead, or no ramp"
+        yield Fault(ramp.place, "train.batch_ramp", message)
+    start, full = ramp.at("start"), train.at("batch_size")
+    if start and full and all(type(part.value) is int and part.value > 0 for part in (start, full)):
+        divisors = [rows for rows in range(1, full.value + 1) if full.value % rows == 0]
+        if start.value not in divisors:
+            nearest = max(rows for rows in divisors if rows < start.value)
+            message = f"{start.value} does not divide train.batch_size {full.value} ({full.place}); use {nearest}"
+            yield Fault(start.place, "train.batch_ramp.start", message)

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter
 
+from ptk import objectives
 from ptk.errors import RecipeError
 from ptk.recipe import CorpusSource, Recipe
 from ptk.recipe_check import adapter, check_rules, dotted, is_slug, validate
@@ -27,7 +28,6 @@ from ptk.recipe_sections import (
     complete_objective,
     model_settings,
     objective_class,
-    objective_names,
 )
 from ptk.recipe_yaml import (
     CoreDumper,
@@ -238,8 +238,8 @@ def _plain(value: Any) -> Any:
 
 def schema() -> dict[str, Any]:
     """JSON Schema of a recipe file, for editors; the docstring of each field is its description."""
-    objectives = {name: objective_class(name) for name in objective_names()}
-    kinds = {"recipe": Recipe, "source": CorpusSource, **{f"objective {n}": k for n, k in objectives.items()}}
+    classes = {name: objective_class(name) for name in objectives.names()}
+    kinds = {"recipe": Recipe, "source": CorpusSource, **{f"objective {n}": k for n, k in classes.items()}}
     named, shared = TypeAdapter.json_schemas([(key, "validation", adapter(kind)) for key, kind in kinds.items()])
     definitions = shared.get("$defs", {})
 
@@ -254,7 +254,7 @@ def schema() -> dict[str, Any]:
     properties["corpus"] |= {"anyOf": [*one_source, {"type": "array", "minItems": 1, "items": {"anyOf": one_source}}]}
     for leftover in ("type", "items", "default"):
         properties["corpus"].pop(leftover, None)
-    choices = [_named_objective(name, inlined(f"objective {name}")) for name in objectives]
+    choices = [_named_objective(name, inlined(f"objective {name}")) for name in classes]
     properties["objective"] = {
         "description": properties["objective"].get("description", ""),
         "oneOf": choices,

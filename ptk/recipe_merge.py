@@ -9,7 +9,7 @@ from ptk.recipe_yaml import Placed
 # A child recipe or override that sets one takes the others away from its parent (``merge``).
 Alternatives = dict[str, tuple[str, ...]]
 DURATION: Alternatives = {"steps": (), "epochs": (), "minutes": (), "phases": ()}
-BATCH: Alternatives = {"batch_size": (), "batch_tokens": ()}
+BATCH: Alternatives = {"batch_size": ("batch_ramp",), "batch_tokens": ()}
 MICRO_BATCH: Alternatives = {"micro_batch_size": (), "micro_batch_tokens": ()}
 TOKENIZER: Alternatives = {"path": (), "kind": ("vocab_size", "lowercase")}
 EXCLUSIVE: dict[str, tuple[Alternatives, ...]] = {
@@ -31,7 +31,8 @@ def merge(parent: Placed, child: Placed, path: tuple[str, ...] = ()) -> Placed:
     if not isinstance(parent.value, dict):
         return child
     if not isinstance(child.value, dict):
-        return parent if child.value is None and path and path[0] in (*SECTIONS, *OPEN_SECTIONS) else child
+        empty_section = child.value is None and len(path) == 1 and path[0] in (*SECTIONS, *OPEN_SECTIONS)
+        return parent if empty_section else child
     displaced = _displaced(parent.value, child.value, path)
     merged = {key: placed for key, placed in parent.value.items() if key not in displaced}
     for key, placed in child.value.items():

@@ -1,32 +1,18 @@
 """The two open sections of a recipe: ``objective`` (a file of ptk/objectives says its keys) and ``model``
 (a configuration class of transformers does)."""
 
-import functools
-import importlib
 import inspect
 import json
-import re
 from dataclasses import asdict, fields, is_dataclass, replace
-from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import Any
 
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
-import ptk.objectives
+from ptk import objectives
 from ptk.errors import RecipeError
 from ptk.recipe import Recipe
 from ptk.recipe_check import suggest, unknown_key, validate
 from ptk.recipe_yaml import Fault, Place, Placed, shown, shown_key
-
-DEFINES = re.compile(r"^OBJECTIVE\b", re.MULTILINE)  # other modules of ptk/objectives are shared by these
-
-
-def objective_names() -> list[str]:
-    """The words ``objective.name`` may be: modules of ptk/objectives and entry points. Imports none."""
-    files = (file for folder in ptk.objectives.__path__ for file in Path(folder).glob("*.py"))
-    modules = (file.stem for file in files if DEFINES.search(file.read_text(encoding="utf-8")))
-    return sorted({*modules, *_plugins()})
 
 
 def objective_class(name: str) -> type:
@@ -34,15 +20,15 @@ def objective_class(name: str) -> type:
 
     Raises RecipeError when there is no such objective, or a plug-in of that name does not import.
     """
-    if name not in objective_names():
-        known = objective_names()
+    known = objectives.names()
+    if name not in known:
         hint = suggest(name, known)
         raise RecipeError(f"{shown(name)} is not an objective (known: {', '.join(known)}){hint}")
-    if name not in _plugins():
-        return importlib.import_module(f"ptk.objectives.{name}").OBJECTIVE
-    plugin = _plugins()[name]
+    if name not in objectives.plugins():
+        return objectives.find(name)
+    plugin = objectives.plugins()[name]
     try:
-        found = plugin.load()
+        found = objectives.find(name)
     except Exception as error:  # whatever the plug-in's own imports raise
         raise RecipeError(f"the plug-in {plugin.value} does not import ({shown(error)}); reinstall it") from error
     if not (isinstance(found, type) and is_dataclass(found)):
@@ -77,31 +63,50 @@ def model_settings(recipe: Recipe) -> dict[str, Any]:
     return {names.get(key, key): value for key, value in settings.items()}
 
 
-def check_objective(section: Placed, faults: list[Fault]) -> Any:
-    """The objective that ``section`` describes; None after adding faults."""
+def check_objective(section: Placed, faults: list[Fault], prefix: str = "objective") -> Any:
+    """The objective that ``section`` describes; None after adding faults. ``prefix``: the section's dotted key."""
     name = section.at("name")
     if name is None or not isinstance(name.value, str):
-        known = ", ".join(objective_names())
+        known = ", ".join(objectives.names())
         said = f"{shown(name.plain())} is not a name" if name else "missing"
-        faults.append(Fault((name or section).place, "objective.name", f"{said}; one of {known}"))
+        faults.append(Fault((name or section).place, f"{prefix}.name", f"{said}; one of {known}"))
         return None
     try:
         kind = objective_class(name.value)
     except RecipeError as error:
-        faults.append(Fault(name.place, "objective.name", str(error)))
+        faults.append(Fault(name.place, f"{prefix}.name", str(error)))
         return None
     # Unknown keys are looked for here: a plug-in may have forgotten to forbid them.
     known = {f.name for f in fields(kind)}
     settings = {key: placed for key, placed in section.value.items() if key != "name"}
     for key in [key for key in settings if key not in known]:
-        message = unknown_key(key, kind, prefix="objective")
-        faults.append(Fault(settings.pop(key).place, f"objective.{shown_key(key)}", message))
-    return validate(kind, Placed(settings, section.place), faults, "objective")
+        message = unknown_key(key, kind, prefix=prefix)
+        faults.append(Fault(settings.pop(key).place, f"{prefix}.{shown_key(key)}", message))
+    before = len(faults)
+    for key, member in _members(kind, settings):
+        own = {setting: placed for setting, placed in member.value.items() if setting != "weight"}
+        check_objective(Placed(own, member.place), faults, f"{prefix}.{HOLDS}.{shown_key(key)}")
+    return validate(kind, Placed(settings, section.place), faults, prefix) if len(faults) == before else None
+
+
+HOLDS = "members"  # the setting of a mixture that holds objectives by name, each with its weight
+
+
+def _members(kind: type, settings: dict[str, Placed]) -> list[tuple[str, Placed]]:
+    held = settings.get(HOLDS) if HOLDS in {f.name for f in fields(kind)} else None
+    if held is None or not isinstance(held.value, dict):
+        return []
+    return [(key, member) for key, member in held.value.items() if isinstance(member.value, dict)]
 
 
 def complete_objective(name: str, objective: Any) -> dict[str, Any]:
-    """The ``objective:`` section with every default written out."""
-    return {"name": name, **{key: value for key, value in asdict(objective).items() if key != "name"}}
+    """The ``objective:`` section with every default written out, those of a mixture's members too."""
+    complete = {"name": name, **{key: value for key, value in asdict(objective).items() if key != "name"}}
+    for key, member in complete.get(HOLDS, {}).items():
+        own = {setting: value for setting, value in member.items() if setting not in ("name", "weight")}
+        built = objective_class(member["name"])(**own)
+        complete[HOLDS][key] = {"weight": member.get("weight", 1.0), **complete_objective(member["name"], built)}
+    return complete
 
 
 def check_model(section: Placed, has_init: bool, faults: list[Fault]) -> dict[str, Any]:
@@ -192,11 +197,6 @@ def _config_mapping() -> Any:
 
 def _config_class(model_type: str) -> Any:
     return _config_mapping()[model_type]
-
-
-@functools.cache
-def _plugins() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group="ptk.objectives")}
 
 
 def _placed(value: Any, place: Place) -> Placed:

@@ -22,7 +22,7 @@ FIXED = (
     "evaluate.share",
     "evaluate.tail",
 )
-FIXED_TRAIN = ("length", "batch_size", "batch_tokens", "phases", "optimizer", "precision")
+FIXED_TRAIN = ("length", "batch_size", "batch_tokens", "batch_ramp", "phases", "optimizer", "precision")
 
 
 def resumed(new: Recipe, old: Recipe, talk: Talk) -> Recipe:

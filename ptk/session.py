@@ -3,7 +3,7 @@
 Everything here follows from (recipe, data, accelerator); nothing is trained and nothing is written.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,16 +16,18 @@ from ptk.data.plan import Plan
 from ptk.data.prepare import Data
 from ptk.data.rows import RowSource
 from ptk.data.split import Part
+from ptk.data.store import Store
+from ptk.data.tokenizer import Tokenizer
 from ptk.errors import DataError, RecipeError
-from ptk.objectives.objective import Objective
+from ptk.objectives.objective import Batch, Objective
 from ptk.progress import Talk
-from ptk.recipe import Phase, Recipe
+from ptk.recipe import EvaluateSpec, Phase, Recipe
 from ptk.run import Run
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-VALIDATION_ROWS = 64  # at a time on a device
+VALIDATION_ROWS, VALIDATION_TOKENS = 64, 8192  # at a time on a device, at most
 
 
 def objective_of(recipe: Recipe) -> Objective:
@@ -45,33 +47,43 @@ def phases(recipe: Recipe) -> list[Phase]:
     return [p if has else replace(p, **default) for p, has in zip(train.phases, own, strict=True)]
 
 
-def training_rows(recipe: Recipe, objective: Objective, data: Data, length: int) -> list[RowSource]:
-    """The whole corpus, or each of its sources where they are weighted."""
-    weighted = len({source.weight for source in recipe.corpus}) > 1
-    sources = range(len(recipe.corpus)) if weighted else [None]
-    return [RowSource(data.store, objective, recipe.evaluate, length, recipe.seed, "train", s) for s in sources]
+def row_sources(
+    objective: Objective, store: Store, evaluate: EvaluateSpec, length: int, seed: int, part: Part, sources: int = 1
+) -> list[RowSource]:
+    """The rows of every objective of a mixture, from the whole corpus or from each of several ``sources``."""
+    own = range(sources) if sources > 1 else [None]
+    members = [member for _, member in objective.weighted().values()]
+    numbers = range(len(members)) if len(members) > 1 else [None]
+    return [
+        RowSource(store, member, evaluate, length, seed, part, source, number)
+        for number, member in zip(numbers, members, strict=True)
+        for source in own
+    ]
 
 
 def held_out_rows(
-    recipe: Recipe, objective: Objective, data: Data, length: int, part: Part = "validation"
-) -> RowSource:
-    scored = objective.for_validation(recipe.evaluate.mask_rate)
-    return RowSource(data.store, scored, recipe.evaluate, length, recipe.evaluate.seed, part)
+    objective: Objective, store: Store, evaluate: EvaluateSpec, length: int, part: Part = "validation"
+) -> list[RowSource]:
+    scored = objective.for_validation(evaluate.mask_rate)
+    return row_sources(scored, store, evaluate, length, evaluate.seed, part)
 
 
 def make_plan(recipe: Recipe, objective: Objective, data: Data) -> Plan:
     """The plan of all phases. ``train.epochs`` becomes steps here."""
     stages = []
+    weights = [source.weight for source in recipe.corpus]
+    weights = weights if len(set(weights)) > 1 else [1.0]
+    shares = [share for share, _ in objective.weighted().values()]
     for phase in phases(recipe):
-        sources = training_rows(recipe, objective, data, phase.length)
+        sources = row_sources(objective, data.store, recipe.evaluate, phase.length, recipe.seed, "train", len(weights))
         for source in sources:
-            objective.check(source.documents, held_out=False)
-        weights = [source.weight for source in recipe.corpus] if len(sources) > 1 else [1.0]
-        stages.append(plan.stage(sources, weights, phase.steps, phase.batch_size, phase.batch_tokens))
+            source.objective.check(source.documents, data.tokenizer, phase.length, held_out=False)
+        batch = (phase.batch_size, phase.batch_tokens)
+        stages.append(plan.stage(sources, weights, phase.steps, *batch, shares, recipe.train.batch_ramp))
     made = Plan(tuple(stages), recipe.seed)
     if recipe.train.epochs is None:
         return made
-    return with_steps(made, round(recipe.train.epochs * made.steps_per_epoch(0)))
+    return with_steps(made, made.steps_of(recipe.train.epochs))
 
 
 def with_steps(made: Plan, steps: int) -> Plan:
@@ -87,28 +99,34 @@ def division(recipe: Recipe, accelerator: "Accelerator") -> batches.Division:
 
 def check_division(recipe: Recipe, processes: int) -> None:
     """Raises RecipeError when the processes do not divide every global batch evenly (R6)."""
-    for size in {phase.batch_size for phase in phases(recipe) if phase.batch_size}:
+    sizes = [("batch_size", phase.batch_size) for phase in phases(recipe) if phase.batch_size]
+    if ramp := recipe.train.batch_ramp:  # every batch is a multiple of its first
+        sizes = [("batch_ramp.start", ramp.start)]
+    for key, size in sizes:
         if size % processes:
             allowed = [n for n in range(1, size + 1) if size % n == 0][:12]
             raise RecipeError(
-                f"train.batch_size: {size} rows cannot be divided over {processes} processes evenly; "
+                f"train.{key}: {size} rows cannot be divided over {processes} processes evenly; "
                 f"numbers of processes that can: {', '.join(map(str, allowed))}"
             )
 
 
-def validator(
-    source: RowSource, data: Data, examples: int, model: nn.Module, accelerator: "Accelerator"
-) -> Callable[[], engine.Losses]:
-    """A function that scores ``model`` on the same rows with the same masks every time it is called (ENG-4)."""
-    source.objective.check(source.documents, held_out=True)
-    table = rows.rows(source, 0)
-    if not len(table):
-        raise DataError(
-            f"no held-out rows of {source.length} tokens; raise evaluate.share (now {source.evaluate.share})"
-        )
-    mine = batches.Division(accelerator.process_index, accelerator.num_processes, VALIDATION_ROWS)
-    found = list(batches.held_out(table, examples, data.tokenizer, mine, source.seed))
-    return lambda: engine.evaluate(source.objective, model, found, accelerator)
+def held_out_batches(
+    sources: Sequence[RowSource], tokenizer: Tokenizer, examples: int, accelerator: "Accelerator"
+) -> list[Batch]:
+    """This process's batches of at most ``examples`` rows of each source, always the same ones (ENG-4)."""
+    found: list[Batch] = []
+    for source in sources:
+        source.objective.check(source.documents, tokenizer, source.length, held_out=True)
+        table = rows.rows(source, 0)
+        if not len(table):
+            raise DataError(
+                f"no held-out rows of {source.length} tokens; raise evaluate.share (now {source.evaluate.share})"
+            )
+        most = min(VALIDATION_ROWS, max(1, VALIDATION_TOKENS // source.length))
+        mine = batches.Division(accelerator.process_index, accelerator.num_processes, most)
+        found += batches.held_out(table, examples, tokenizer, mine, source.seed)
+    return found
 
 
 def parameter_count(model: nn.Module) -> int:
@@ -152,8 +170,8 @@ class Session:
             self.accelerator,
         )
 
-    def held_out(self) -> RowSource:
-        return held_out_rows(self.recipe, self.objective, self.data, self.plan.stages[-1].length)
+    def held_out(self) -> list[RowSource]:
+        return held_out_rows(self.objective, self.data.store, self.recipe.evaluate, self.plan.stages[-1].length)
 
-    def validator(self, model: nn.Module) -> Callable[[], engine.Losses]:
-        return validator(self.held_out(), self.data, self.recipe.evaluate.examples, model, self.accelerator)
+    def held_out_batches(self) -> list[Batch]:
+        return held_out_batches(self.held_out(), self.data.tokenizer, self.recipe.evaluate.examples, self.accelerator)

@@ -1,7 +1,7 @@
 """``ptk pretrain``: from a recipe to a finished run directory."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from ptk.data import batches, prepare, rows
 from ptk.data.split import split
 from ptk.errors import CheckpointError, OutOfMemoryError, RecipeError
 from ptk.evaluation import held_out
+from ptk.objectives.objective import Batch
 from ptk.progress import Bar, Talk
 from ptk.recipe import Recipe
 from ptk.resuming import resumed
@@ -72,15 +73,15 @@ def pretrain_in(run: runs.Run, recipe: Recipe, resume: bool, talk: Talk) -> dict
     load_optimizer(training, extra)
     describe(session, model)
     scored: dict[int, engine.Losses] = {}  # step -> the last validation
-    validate = session.validator(model)
+    fixed = session.held_out_batches()
 
     def score() -> engine.Losses:
         scored.clear()
-        scored[state.step] = validate()
+        scored[state.step] = engine.evaluate(session.objective, model, fixed, session.accelerator)
         return scored[state.step]
 
     run_loop(session, training, state, score)
-    return finish(session, model, state, scored.get(state.step) or score())
+    return finish(session, model, state, scored.get(state.step) or score(), fixed)
 
 
 def measured_steps(session: Session, model: nn.Module) -> int:
@@ -188,12 +189,14 @@ def describe(session: Session, model: nn.Module) -> None:
     talk.say(f"model: {type(model).__name__}, {parameter_count(model):,} parameters")
     for number, stage in enumerate(made.stages):
         size = f"{stage.batch_size:,} rows" if stage.batch_size else f"{stage.batch_tokens:,} tokens"
+        size += f" (from {stage.ramp.start:,} on, in {stage.ramp.steps:,} steps)" if stage.ramp else ""
         talk.say(
             f"plan: {stage.steps:,} steps of {size}, length {stage.length}: "
-            f"{stage.steps / made.steps_per_epoch(number):.2f} epochs of {sum(stage.quota):,} rows"
+            f"{made.epochs(number):.2f} epochs of {sum(stage.quota):,} rows"
         )
-        if left_out := sum(rows.rows(member, 0).table.left_out for member in stage.members):
-            talk.say(f"left out: {left_out:,} chunks of one sentence that no true pair balances (NSP-5)")
+        for member in stage.members:
+            if left_out := rows.rows(member, 0).table.left_out:
+                talk.say(f"left out: {left_out:,} {member.objective.leaves_out}")
 
 
 def run_loop(session: Session, training: engine.Training, state: State, validate: Callable[[], engine.Losses]) -> None:
@@ -240,15 +243,17 @@ def tracked(session: Session) -> Callable[[Mapping[str, Any]], None]:
     return send
 
 
-def finish(session: Session, model: nn.Module, state: State, losses: engine.Losses) -> dict[str, Any]:
-    """Score, export, and write results.json."""
+def finish(
+    session: Session, model: nn.Module, state: State, losses: engine.Losses, fixed: Sequence[Batch]
+) -> dict[str, Any]:
+    """Score, export, and write results.json. ``fixed`` are this process's held-out batches."""
     recipe, run = session.recipe, session.run
-    source = session.held_out()
+    sources = session.held_out()
     results = {
         "task": recipe.objective["name"],
         "split": "validation",
-        **held_out.scores(session.objective, losses, source.documents),
-        "baselines": held_out.baselines(source),
+        **held_out.scores(session.objective, losses, sources[0].documents),
+        "baselines": held_out.baselines(session.objective, sources, fixed, session.accelerator),
         "model": str(run.model),
         "seed": recipe.seed,
         "steps": state.step,

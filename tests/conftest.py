@@ -22,6 +22,35 @@ train: {steps: 8, length: 32, batch_size: 16, lr: 1e-3, log_every: 1, precision:
 evaluate: {share: 0.2, examples: 50}
 """
 
+BERT = "{type: bert, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 64, "
+BERT += "max_position_embeddings: 64, hidden_dropout_prob: DROP, attention_probs_dropout_prob: DROP}"
+GPT2 = "{type: gpt2, n_embd: 32, n_layer: 2, n_head: 2, n_positions: 64, "
+GPT2 += "resid_pdrop: DROP, embd_pdrop: DROP, attn_pdrop: DROP}"
+T5 = "{type: t5, d_model: 32, d_kv: 16, d_ff: 64, num_layers: 2, num_heads: 2, dropout_rate: DROP}"
+WORDPIECE, CHAR, UNIGRAM = (f"{{kind: {kind}, vocab_size: 260}}" for kind in ("wordpiece", "char", "unigram"))
+MEMBERS = "{r: {name: span_corruption, weight: 2}, x: {name: span_corruption, noise_density: 0.5}, "
+MEMBERS += "s: {name: prefix_lm}}"
+# Every objective in its variants: the sections of a recipe, DROP the dropout.
+EVERY_OBJECTIVE = {
+    "mlm-next": ("{name: mlm}", BERT, WORDPIECE),
+    "mlm-order": ("{name: mlm, second_segment: order}", BERT, WORDPIECE),
+    "mlm": ("{name: mlm, second_segment: none}", BERT, WORDPIECE),
+    "causal_lm": ("{name: causal_lm}", GPT2, CHAR),
+    "causal_lm-packed": ("{name: causal_lm, packing: best_fit, isolate_documents: true}", GPT2, CHAR),
+    "span_corruption": ("{name: span_corruption, z_loss: 1e-4}", T5, UNIGRAM),
+    "span_corruption-iid": ("{name: span_corruption, noise: iid}", T5, UNIGRAM),
+    "span_corruption-mass": ("{name: span_corruption, noise: mass}", T5, UNIGRAM),
+    "prefix_lm": ("{name: prefix_lm}", T5, UNIGRAM),
+    "prefix_lm-decoder": ("{name: prefix_lm, prefix_in: decoder}", GPT2, CHAR),
+    "mixture": (f"{{name: mixture, members: {MEMBERS}}}", T5, UNIGRAM),
+}
+
+
+def sections_of(name: str, dropout: float) -> dict[str, str]:
+    """The sections of a tiny recipe for one of ``EVERY_OBJECTIVE``."""
+    objective, model, tokenizer = EVERY_OBJECTIVE[name]
+    return {"objective": objective, "model": model.replace("DROP", str(dropout)), "tokenizer": tokenizer}
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:

@@ -12,6 +12,7 @@ FORBIDDEN = {
     "corruption": ("ptk",),
     "metrics.py": ("ptk",),
     "optim.py": ("ptk",),
+    "schedules.py": ("ptk",),
     "recipe.py": ("ptk", "pydantic", "torch", "transformers"),
     "engine.py": ("ptk.data", "ptk.training", "ptk.session", "ptk.cli", "ptk.evaluation", "ptk.objectives.mlm"),
     "objectives": ("ptk.engine", "ptk.run", "ptk.cli", "ptk.training", "ptk.session", "ptk.evaluation"),

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 import ptk.objectives
-from ptk import recipe_file, recipe_sections, recipe_yaml
+from ptk import recipe_file, recipe_yaml
 from ptk.errors import RecipeError
-from ptk.recipe import CorpusSource, EvaluateSpec, Phase, Recipe, TokenizerSpec, TrainSpec
+from ptk.recipe import BatchRamp, CorpusSource, EvaluateSpec, Phase, Recipe, TokenizerSpec, TrainSpec
 from ptk.recipe_file import build_objective, bundled, dump, load, model_settings, schema, show
 
 TOY = '''
@@ -246,7 +246,8 @@ train:
         "recipes/my.yaml:6: objective.rat: unknown key; did you mean objective.rate?",
         "recipes/my.yaml:11: train.micro_batch_sise: unknown key; did you mean train.micro_batch_size?",
         "recipes/my.yaml:14: train.lr: 'fast' is not a number (got str)",
-        "recipes/my.yaml:15: train.optimizer: 'adam' is not one of adamw, bert_adamw, lamb; did you mean adamw?",
+        "recipes/my.yaml:15: train.optimizer: 'adam' is not one of adamw, bert_adamw, lamb, adamw_rms, adafactor; "
+        "did you mean adamw?",
     ]
 
 
@@ -351,11 +352,59 @@ def test_an_empty_corpus_is_a_fault(corpus: str) -> None:
             "steps: 5\n  micro_batch_size: 1\n  micro_batch_tokens: 64",
             "my.yaml:9: train.micro_batch_tokens: train.micro_batch_size is given too",
         ),
+        (
+            "steps: 5\n  batch_ramp: {start: 12, steps: 3}",
+            "my.yaml:8: train.batch_ramp.start: 12 does not divide train.batch_size 16 (my.yaml:9); use 8",
+        ),
+        (
+            "steps: 5\n  batch_ramp: {start: 32, steps: 3}",
+            "my.yaml:8: train.batch_ramp.start: 32 does not divide train.batch_size 16 (my.yaml:9); use 16",
+        ),
+        (
+            "minutes: 5\n  batch_ramp: {start: 8, steps: 3}",
+            "my.yaml:8: train.batch_ramp: not with train.minutes (my.yaml:7); give train.steps or train.epochs",
+        ),
+        (
+            "batch_ramp: {start: 8, steps: 3}\n  phases: [{length: 8, steps: 4}]",
+            "my.yaml:7: train.batch_ramp: not with train.phases (my.yaml:8); give train.steps or train.epochs",
+        ),
+        (
+            "steps: 5\n  batch_ramp: {start: 8, steps: 3, stat: 8}",
+            "my.yaml:8: train.batch_ramp.stat: unknown key; did you mean train.batch_ramp.start?",
+        ),
     ],
 )  # fmt: skip
 def test_rules_of_train(train: str, fault: str) -> None:
     (line,) = faults(edited("minutes: 8", train))
     assert line.startswith(fault)
+
+
+def test_a_ramp_leads_to_a_given_batch_size() -> None:
+    ramp = "minutes: null\n  steps: 5\n  batch_ramp: {start: 8, steps: 3}"
+    write("my.yaml", PARENT.replace("minutes: 8", ramp).replace("  batch_size: 16\n", ""))
+    assert faults("my.yaml") == [
+        "my.yaml:9: train.batch_ramp: leads to train.batch_size, which is missing; give it too"
+    ]
+    (fault,) = faults("my.yaml", "train.batch_size=16", "train.batch_ramp.start=0")
+    assert fault.startswith("override train.batch_ramp.start=0: 0 is out of range")
+    write("my.yaml", PARENT.replace("minutes: 8", ramp).replace("batch_size: 16", "batch_tokens: 64"))
+    (fault,) = faults("my.yaml")
+    assert fault == "my.yaml:10: train.batch_tokens: train.batch_ramp is given too (my.yaml:9); keep one of the two"
+
+
+@pytest.mark.parametrize(
+    ("override", "ramp"),
+    [
+        ("train.lr=1", BatchRamp(start=8, steps=3)),
+        ("train.batch_size=32", BatchRamp(start=8, steps=3)),
+        ("train.batch_ramp.start=4", BatchRamp(start=4, steps=3)),
+        ("train.batch_tokens=64", None),
+        ("train.batch_ramp=null", None),
+    ],
+)
+def test_a_ramp_is_merged_and_taken_back(override: str, ramp: BatchRamp | None) -> None:
+    name = edited("minutes: 8", "steps: 5\n  batch_ramp: {start: 8, steps: 3}")
+    assert load(name, [override]).recipe.train.batch_ramp == ramp
 
 
 @pytest.mark.parametrize("warmup", ["0.99", "99", "0"])
@@ -518,11 +567,11 @@ def test_build_objective() -> None:
 def test_objectives_of_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     def plugin(load) -> None:
         point = types.SimpleNamespace(value="pkg:Mine", load=load)
-        monkeypatch.setattr(recipe_sections, "_plugins", lambda: {"mine": point})
+        monkeypatch.setattr(ptk.objectives, "plugins", lambda: {"mine": point})
 
     mine = dataclasses.make_dataclass("Mine", [("depth", int, 3)], frozen=True)
     plugin(lambda: mine)
-    assert recipe_sections.objective_names() == ["mine", "other", "toy"]
+    assert ptk.objectives.names() == ["mine", "other", "toy"]
     assert build_objective(load("parent.yaml", ["objective.name=mine"]).recipe).depth == 3
     # It forbids nothing itself; ptk does.
     (fault,) = faults("parent.yaml", "objective.name=mine", "objective.dept=2")
@@ -625,6 +674,7 @@ def test_the_files_name_is_the_default(file: str, name: str) -> None:
             "model={type: gpt2, n_inner: null, hidden_size: 8, id2label: {0: a, 1: b}}",
             "objective.spans=[4, 5]",
         ],
+        ["train.steps=9", "train.batch_ramp={start: 8, steps: 3}", "train.optimizer=adafactor"],
         ["objective.fidelity=paper", "train.eps=1e-30", "init='  x: #y '", "name=2024-01-01"],
     ],
 )
@@ -641,7 +691,7 @@ def test_round_trip(overrides: list[str]) -> None:
 
 def test_what_may_be_null_is_null_by_default() -> None:
     """``dump`` leaves nulls out, which says the same only while this holds."""
-    for kind in (Recipe, TrainSpec, Phase, EvaluateSpec, TokenizerSpec, CorpusSource):
+    for kind in (Recipe, TrainSpec, Phase, BatchRamp, EvaluateSpec, TokenizerSpec, CorpusSource):
         for field in dataclasses.fields(kind):
             members = typing.get_args(field.type)
             if isinstance(field.type, types.UnionType | typing._UnionGenericAlias) and type(None) in members:  # type: ignore

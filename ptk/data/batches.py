@@ -9,10 +9,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ptk.data.plan import Place, Plan, share
-from ptk.data.rows import Rows
+from ptk.data.rows import Rows, RowSource
 from ptk.data.tokenizer import Tokenizer
 from ptk.errors import RecipeError
-from ptk.objectives.objective import Batch, Example, Objective
+from ptk.objectives.objective import Batch, Example
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ def encode(rows: Rows, row: int, tokenizer: Tokenizer, seed: int) -> Example:
     """One example; its randomness depends on (seed, epoch, row) alone (ENG-2)."""
     source = rows.source
     rng = np.random.default_rng((seed, rows.epoch, row))
-    return source.objective.encode(rows[row], tokenizer, rng)
+    example = source.objective.encode(rows[row], tokenizer, rng)
+    return example if source.member is None else {**example, "member": np.array(source.member)}
 
 
 def stack(examples: Sequence[Example], padding: Mapping[str, int]) -> Batch:
@@ -53,8 +54,12 @@ def stack(examples: Sequence[Example], padding: Mapping[str, int]) -> Batch:
     return batch
 
 
-def padding(objective: Objective, tokenizer: Tokenizer) -> dict[str, int]:
-    return {"input_ids": tokenizer.pad_id or 0, **objective.padding}
+def padding(sources: Sequence[RowSource], tokenizer: Tokenizer) -> dict[str, int]:
+    """What pads each array, by name."""
+    found = {"input_ids": tokenizer.pad_id or 0}
+    for source in sources:
+        found |= source.objective.padding
+    return found
 
 
 def micro_batches(examples: Sequence[Example], division: Division) -> Iterator[Sequence[Example]]:
@@ -95,7 +100,7 @@ class Batches(Dataset):
                 f"{self.division.processes} processes; give more tokens or fewer processes"
             )
         mine = share(places, self.division.process, self.division.processes)
-        pad = padding(self.plan.stages[stage].members[0].objective, self.tokenizer)
+        pad = padding(self.plan.stages[stage].members, self.tokenizer)
         return [stack(part, pad) for part in micro_batches(self.examples(stage, mine), self.division)]
 
 
@@ -128,6 +133,6 @@ def held_out(rows: Rows, examples: int, tokenizer: Tokenizer, division: Division
     mine = order[division.process :: division.processes]
     mine.sort(key=lambda row: (sum(len(segment) for segment in rows[row].segments), row))  # little padding
     encoded = [encode(rows, row, tokenizer, seed) for row in mine]
-    pad = padding(rows.source.objective, tokenizer)
+    pad = padding([rows.source], tokenizer)
     for part in micro_batches(encoded, division):
         yield stack(part, pad)

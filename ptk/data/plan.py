@@ -1,10 +1,13 @@
 """The plan: which rows form the global batch of each step. The position of a run is its step, one integer.
 
-``plan.batch(step)`` is a function of (row tables, batch size or tokens, stages, weights, seed) and nothing else;
-processes and micro-batches only divide what it returns. An epoch has as many steps as its first table fills whole
-batches; rows beyond that wait for another epoch's order, and a table that is shorter by chance starts again.
+``plan.batch(step)`` is a function of (row tables, batch size or tokens, ramp, stages, weights, seed) and nothing
+else; processes and micro-batches only divide what it returns. An epoch has as many rows as its first table fills
+whole batches; rows beyond that wait for another epoch's order, and a table that is shorter by chance starts again.
+Batches cut the endless order, epoch after epoch, into pieces; those of a ramp may lie across the end of an epoch.
 """
 
+import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -14,6 +17,7 @@ import numpy as np
 from ptk.data.permutation import keys, permute
 from ptk.data.rows import Ahead, Rows, RowSource, rows
 from ptk.errors import DataError
+from ptk.recipe import BatchRamp
 
 
 class Place(NamedTuple):
@@ -34,10 +38,17 @@ class Stage:
     steps: int
     batch_size: int | None = None  # rows
     batch_tokens: int | None = None  # instead: stored tokens at most
+    ramp: BatchRamp | None = None  # smaller batches before those of batch_size
 
     @property
     def length(self) -> int:
         return self.members[0].length
+
+    def begin(self, step: int) -> int:
+        """Where the batch of a 0-based step begins in the endless order, in rows (in batches, for ``batch_tokens``)."""
+        if self.ramp is None:
+            return step * (self.batch_size or 1)
+        return ramp_rows(self.ramp, self.batch_size or 1, step)
 
 
 def stage(
@@ -46,24 +57,32 @@ def stage(
     steps: int,
     batch_size: int | None = None,
     batch_tokens: int | None = None,
+    shares: Sequence[float] = (1.0,),
+    ramp: BatchRamp | None = None,
 ) -> Stage:
-    """A stage whose epoch has as many rows as its members together, shared out by weight."""
+    """A stage of every source of the corpus, which have ``weights``, under every objective, which have ``shares``.
+
+    ``members`` are all sources under the first objective, then all under the next. An epoch has as many rows as go
+    once through the text; each objective gives its share of them, each source by its size and weight.
+    """
     sizes = [len(rows(member, 0)) for member in members]
-    weighted = np.array(sizes) * np.array(weights)
-    quota = np.round(sum(sizes) * weighted / max(weighted.sum(), 1e-9)).astype(int)
+    apart = np.array(sizes).reshape(len(shares), len(weights))
+    weighted = apart * np.array(weights)
+    within = weighted / np.maximum(weighted.sum(1, keepdims=True), 1e-9)
+    quota = np.round(np.array(shares) @ apart.sum(1) * np.array(shares)[:, None] * within).astype(int).ravel()
     total = int(quota.sum())
     if total < (batch_size or 1):
         raise DataError(
             f"train.batch_size: a batch of {batch_size} rows, but an epoch of the corpus has only {total:,} of "
             f"{members[0].length} tokens; give more text or a smaller batch"
         )
-    return Stage(tuple(members), tuple(sizes), tuple(quota.tolist()), steps, batch_size, batch_tokens)
+    return Stage(tuple(members), tuple(sizes), tuple(quota.tolist()), steps, batch_size, batch_tokens, ramp)
 
 
 class Position(NamedTuple):
     stage: int
-    epoch: int
-    batch: int  # within the epoch
+    step: int  # within the stage
+    epoch: int  # of the batch's first row
 
 
 @dataclass
@@ -83,15 +102,32 @@ class Plan:
         return sum(stage.steps for stage in self.stages)
 
     def position(self, step: int) -> Position:
-        """Stage, epoch and batch of a 0-based step."""
+        """Stage, step within it, and epoch of a 0-based step."""
         number = 0
         while step >= self.stages[number].steps and number < len(self.stages) - 1:
             step -= self.stages[number].steps
             number += 1
-        return Position(number, *divmod(step, self.steps_per_epoch(number)))
+        return Position(number, step, self.stages[number].begin(step) // self.per_epoch(number))
+
+    def per_epoch(self, number: int) -> int:
+        """What ``Stage.begin`` moves on by in an epoch: rows, or batches for ``batch_tokens``."""
+        return self.steps_per_epoch(number) * (self.stages[number].batch_size or 1)
+
+    def epochs(self, number: int) -> float:
+        """Passes over the rows that a stage makes."""
+        return self.stages[number].begin(self.stages[number].steps) / self.per_epoch(number)
+
+    def steps_of(self, epochs: float) -> int:
+        """The steps of the first stage that come nearest to so many epochs."""
+        ramp, begin = self.stages[0].ramp, self.stages[0].begin
+        if ramp is None:
+            return round(epochs * self.steps_per_epoch(0))
+        rows = epochs * self.per_epoch(0)
+        after = bisect_left(range(math.ceil(rows / ramp.start)), rows, key=begin)
+        return min(after - 1, after, key=lambda steps: abs(begin(steps) - rows))
 
     def steps_per_epoch(self, number: int) -> int:
-        """Whole batches that a stage's first tables fill."""
+        """Whole (full) batches that a stage's first tables fill."""
         where = self.stages[number]
         if where.batch_tokens:
             return len(self.token_bounds(number, 0)) - 1
@@ -99,13 +135,14 @@ class Plan:
 
     def batch(self, step: int) -> list[Place]:
         """The global batch of a step, in order."""
-        number, epoch, batch = self.position(step)
-        if self.stages[number].batch_tokens:
+        number, step, epoch = self.position(step)
+        where = self.stages[number]
+        if where.batch_tokens:
             bounds = self.token_bounds(number, epoch)
-            batch %= len(bounds) - 1
+            batch = step % self.steps_per_epoch(number) % (len(bounds) - 1)
             return self.places(number, epoch, np.arange(bounds[batch], bounds[batch + 1]))
-        size = self.stages[number].batch_size or 1
-        return self.places(number, epoch, np.arange(batch * size, (batch + 1) * size))
+        epochs, index = np.divmod(np.arange(where.begin(step), where.begin(step + 1)), self.per_epoch(number))
+        return [place for e in np.unique(epochs).tolist() for place in self.places(number, e, index[epochs == e])]
 
     def places(self, number: int, epoch: int, index: np.ndarray) -> list[Place]:
         """The rows at positions ``index`` of an epoch's order."""
@@ -134,8 +171,8 @@ class Plan:
 
     def prepare_next(self, step: int, ahead: Ahead) -> None:
         """Have the tables of the next epoch built in the background, if the stage comes to it."""
-        number, epoch, _ = self.position(step)
-        if epoch >= (self.stages[number].steps - 1) // self.steps_per_epoch(number):
+        number, _, epoch = self.position(step)
+        if epoch + 1 >= self.epochs(number):
             return
         for member, source in enumerate(self.stages[number].members):
             oldest = self.own_epochs(number, member, epoch).start
@@ -164,6 +201,14 @@ class Plan:
                 del self._bounds[old]
             self._bounds[number, epoch] = token_bounds(np.cumsum(lengths), where.batch_tokens or 1)
         return self._bounds[number, epoch]
+
+
+def ramp_rows(ramp: BatchRamp, batch_size: int, step: int) -> int:
+    """Rows of the batches before a 0-based step. A batch has ``start`` rows, and ``start`` more from each of evenly
+    spaced steps on, the last of which is ``ramp.steps``: 2, 2, 4, 4, 6, 6, ... for 2 rows, 4 steps and 6 in the end."""
+    growths = batch_size // ramp.start - 1
+    grow = -(-np.arange(1, growths + 1) * ramp.steps // max(1, growths))  # rounded up
+    return ramp.start * (step + int(np.maximum(0, step - grow).sum()))
 
 
 def token_bounds(ends: np.ndarray, budget: int) -> np.ndarray:

@@ -59,9 +59,13 @@ def tokenized(corpus: Corpus, tokenizer: Tokenizer, talk: Talk) -> Store:
 
 
 def load_or_train(spec: TokenizerSpec, corpus: Corpus, talk: Talk) -> Tokenizer:
-    """Load the tokenizer the recipe names, or train it on the corpus, once for (corpus, settings)."""
-    if spec.path is not None:
-        return tokenizers.load(spec.path)
+    """Load the tokenizer the recipe names, or train it on the corpus, once for (corpus, settings); then extend it."""
+    found = tokenizers.load(spec.path) if spec.path is not None else trained(spec, corpus, talk)
+    return found.extended(spec.extend) if spec.extend else found
+
+
+def trained(spec: TokenizerSpec, corpus: Corpus, talk: Talk) -> Tokenizer:
+    """From the cache, or trained now."""
     key = files.fingerprint(
         "tokenizer", TRAINING_VERSION, corpus.fingerprint, spec.kind, spec.vocab_size, spec.lowercase
     )

@@ -41,6 +41,7 @@ class RowSource:
     seed: int
     part: Part = "train"
     source: int | None = None  # of several weighted sources of the corpus, which one
+    member: int | None = None  # of a mixture of objectives, which one
 
     @cached_property
     def documents(self) -> Documents:
@@ -189,8 +190,9 @@ class Rows:
         offsets, spans, columns, _ = self.table
         tokens = self.source.store.tokens
         where = spans[offsets[index] : offsets[index + 1]].tolist()
-        segments = [tokens[start:stop].astype(np.int64) for start, stop in where]
-        return Row(segments, {name: int(column[index]) for name, column in columns.items()})
+        segments = [tokens[start:stop].astype(np.int64) for start, stop, *_ in where]
+        own = {name: int(column[index]) for name, column in columns.items()}
+        return Row(segments, own, [mark for _, _, *marks in where for mark in marks])
 
     def lengths(self) -> np.ndarray:
         """Stored tokens of each row (specials are not counted)."""

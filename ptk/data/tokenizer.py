@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,22 @@ class Tokenizer:
                 *(id_ for id_ in roles if id_ is not None),
             ]
         )
+
+    def id_of(self, token: str) -> int | None:
+        """The id of a token by its exact text, special or not; None for what the vocabulary lacks."""
+        return self._library.token_to_id(token)
+
+    @cached_property
+    def sentinel_ids(self) -> np.ndarray:
+        """Ids of ``<extra_id_0>``, ``<extra_id_1>`` ... as far as they go, int64 (T5-4)."""
+        names = (f"<extra_id_{number}>" for number in count())
+        return np.array(list(takewhile(lambda id_: id_ is not None, map(self.id_of, names))), np.int64)
+
+    def extended(self, tokens: Sequence[str]) -> "Tokenizer":
+        """The same with more special tokens, behind all others; those it has stay where they are."""
+        library = tokenizers.Tokenizer.from_str(self.spec)
+        library.add_special_tokens([token for token in tokens if library.token_to_id(token) is None])
+        return from_library(library, self.names, segments=self.segments, notes=self.notes)
 
     @cached_property
     def fingerprint(self) -> str:

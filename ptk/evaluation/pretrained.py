@@ -7,11 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from ptk import device, files, recipe_file
+from ptk import device, engine, files, recipe_file
 from ptk.data import corpus as corpora
 from ptk.data import prepare
 from ptk.data import tokenizer as tokenizers
-from ptk.data.rows import RowSource
 from ptk.errors import RecipeError
 from ptk.evaluation import held_out
 from ptk.evaluation.samples import samples
@@ -19,7 +18,7 @@ from ptk.models import load
 from ptk.objectives.objective import Objective
 from ptk.progress import Talk
 from ptk.recipe import CorpusSource, EvaluateSpec
-from ptk.session import objective_of, validator
+from ptk.session import held_out_batches, held_out_rows, objective_of
 
 DEFAULT_LENGTH = 128
 
@@ -57,12 +56,23 @@ def subject(name: str, data: str | None, trust_remote_code: bool = False) -> Sub
 
 def objective_from_config(folder: str, config: Any) -> tuple[str, Objective, int]:
     """Name, objective and positions of a model folder or hub id, from the class it was saved as."""
+    from ptk.objectives.causal_lm import CausalLanguageModelling
     from ptk.objectives.mlm import MaskedLanguageModelling
+    from ptk.objectives.prefix_lm import PrefixLanguageModelling
+    from ptk.objectives.span_corruption import SpanCorruption
 
     architecture = (config.architectures or [""])[0]
     positions = getattr(config, "max_position_embeddings", DEFAULT_LENGTH)
     if architecture.endswith("ForMaskedLM"):
         return "mlm", MaskedLanguageModelling(second_segment="none", fidelity="fixed"), positions
+    if architecture.endswith(("ForCausalLM", "LMHeadModel")):
+        if getattr(config, "prefix_lm", False):
+            return "prefix_lm", PrefixLanguageModelling(prefix_in="decoder", fidelity="fixed"), positions
+        return "causal_lm", CausalLanguageModelling(fidelity="fixed"), positions
+    if architecture.endswith("ForConditionalGeneration"):
+        if getattr(config, "continues", False):
+            return "prefix_lm", PrefixLanguageModelling(fidelity="fixed"), positions
+        return "span_corruption", SpanCorruption(fidelity="fixed"), positions
     second = {"BertForPreTraining": "next", "AlbertForPreTraining": "order"}.get(architecture)
     if second is None:
         raise RecipeError(
@@ -89,19 +99,21 @@ def evaluate(
     ready = prepare.Data(corpus, tokenizer, prepare.tokenized(corpus, tokenizer, talk))
     part = "all" if data else "validation"
     scored = what.objective.for_validation(what.evaluate.mask_rate)
-    source = RowSource(ready.store, scored, what.evaluate, what.length, what.evaluate.seed, part)
-    losses = validator(source, ready, what.evaluate.examples, model, accelerator)()
+    sources = held_out_rows(what.objective, ready.store, what.evaluate, what.length, part)
+    found = held_out_batches(sources, tokenizer, what.evaluate.examples, accelerator)
+    losses = engine.evaluate(scored, model, found, accelerator)
     results = {
         "task": what.task,
         "split": "text" if data else "validation",
-        **held_out.scores(scored, losses, source.documents),
-        "baselines": held_out.baselines(source),
+        **held_out.scores(scored, losses, sources[0].documents),
+        "baselines": held_out.baselines(scored, sources, found, accelerator),
         "data": [entry.path for entry in what.corpus],
         "model": name,
         "seed": what.evaluate.seed,
     }
-    for line in samples(source, model, tokenizer, shown, accelerator.device) if shown else ():
-        talk.say(line)
+    for source in sources if shown else ():
+        for line in samples(source, model, tokenizer, shown, accelerator.device):
+            talk.say(line)
     files.write_json((out or default_out(name, data)) / "results.json", results)
     return results
 

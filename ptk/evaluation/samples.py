@@ -24,5 +24,5 @@ def samples(
     order = permute(np.arange(min(count, len(table))), len(table), keys(source.seed, 1)).tolist()
     for row in order:
         example = batches.encode(table, row, tokenizer, source.seed)
-        batch = batches.stack([example], batches.padding(source.objective, tokenizer))
+        batch = batches.stack([example], batches.padding([source], tokenizer))
         yield source.objective.answer(model, {name: t.to(device) for name, t in batch.items()}, tokenizer)

@@ -24,8 +24,7 @@ def config(settings: Mapping[str, Any], tokenizer: "Tokenizer", length: int) -> 
     from transformers import AutoConfig
 
     values = {name: value for name, value in settings.items() if name not in ("type", "init")}
-    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_id") for name in ("pad", "bos", "eos", "cls", "sep")}
-    known = {name: number for name, number in ids.items() if number is not None}
+    known = special_ids(settings["type"], tokenizer)
     size = -(-tokenizer.vocab_size // MULTIPLE) * MULTIPLE
     made = AutoConfig.for_model(settings["type"], **{**known, **values, "vocab_size": size})
     positions = getattr(made, "max_position_embeddings", None)
@@ -35,6 +34,24 @@ def config(settings: Mapping[str, Any], tokenizer: "Tokenizer", length: int) -> 
             f"set model.max_position_embeddings={length}"
         )
     return made
+
+
+def special_ids(model_type: str, tokenizer: "Tokenizer") -> dict[str, int]:
+    """The tokenizer's special ids by the configuration's names.
+
+    A decoder starts with what it starts with in its family: T5's with the padding (T5-5), BART's with end-of-text.
+    """
+    from transformers import AutoConfig
+
+    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_id") for name in ("pad", "bos", "eos", "cls", "sep")}
+    usual = AutoConfig.for_model(model_type)
+    if usual.is_encoder_decoder:
+        start = getattr(usual, "decoder_start_token_id", None)
+        role = "eos" if start is not None and start == usual.eos_token_id else "pad"
+        ids["decoder_start_token_id"] = ids[f"{role}_token_id"]
+        if getattr(usual, "forced_eos_token_id", None) is not None:
+            ids["forced_eos_token_id"] = ids["eos_token_id"]
+    return {name: number for name, number in ids.items() if number is not None}
 
 
 def model(
@@ -54,16 +71,38 @@ def model(
         "seq2seq_lm": transformers.AutoModelForSeq2SeqLM,
     }[head]
     if settings.get("init"):
-        return started(auto, settings["init"], tokenizer)
-    made = auto.from_config(config(settings, tokenizer, length))
+        return started(auto, head, settings["init"], tokenizer, length)
+    made = config(settings, tokenizer, length)
+    check_kind(head, made)
+    model = auto.from_config(made)
     if truncated_init:
-        truncate_init(made)
-    return made
+        truncate_init(model)
+    generates_only(model, tokenizer)
+    return model
 
 
-def started(auto: Any, init: str, tokenizer: "Tokenizer") -> nn.Module:
+def check_kind(head: Head, made: Any) -> None:
+    """Raises RecipeError for an encoder-decoder where a decoder is wanted, and the other way round."""
+    if made.is_encoder_decoder and head == "causal_lm":
+        raise RecipeError(f"model.type: {made.model_type} has an encoder; this objective wants a decoder, as gpt2 is")
+    if not made.is_encoder_decoder and head == "seq2seq_lm":
+        raise RecipeError(f"model.type: {made.model_type} is no encoder-decoder; this objective wants one, as t5 is")
+
+
+def generates_only(model: nn.Module, tokenizer: "Tokenizer") -> None:
+    """Tell ``generate`` of the entries that only round the vocabulary up: they are never written (ENG-5)."""
+    settings: Any = getattr(model, "generation_config", None)
+    size: Any = model.config.vocab_size  # type: ignore[union-attr]
+    if settings is not None and size > tokenizer.vocab_size:
+        settings.suppress_tokens = list(range(tokenizer.vocab_size, size))
+
+
+def started(auto: Any, head: Head, init: str, tokenizer: "Tokenizer", length: int) -> nn.Module:
     """A model whose weights go on from another one; a head that it lacks is drawn afresh."""
-    load.config(init)
+    check_kind(head, found := load.config(init))
+    positions = getattr(found, "max_position_embeddings", None)
+    if positions is not None and length > positions:
+        raise RecipeError(f"train.length: {length} tokens do not fit the {positions} positions of {init}; give fewer")
     with load.readable(init):
         made = auto.from_pretrained(load.folder_of(init))
     if made.config.vocab_size < tokenizer.vocab_size:

@@ -1,5 +1,7 @@
 """Sums that objectives share: never an average, always (total, count)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -19,3 +21,20 @@ def classification(name: str, logits: Tensor, labels: Tensor) -> dict[str, Mean]
         right = (logits.argmax(-1) == labels).sum()
         count = (labels != IGNORE).sum()
     return {name: Mean(total, count), f"{name}_accuracy": Mean(right, count)}
+
+
+def by_member(names: Sequence[str], logits: Tensor, labels: Tensor, member: Tensor) -> dict[str, Mean]:
+    """The same for logits [B, K, C] and labels [B, K], apart for the rows of each member; ``member`` [B] numbers them.
+
+    The cross entropy is computed once; a member without rows has a count of 0.
+    """
+    each = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORE, reduction="none")
+    totals = each.view_as(labels).sum(1)
+    with torch.no_grad():
+        right, counts = (logits.argmax(-1) == labels).sum(1), (labels != IGNORE).sum(1)
+    parts = {}
+    for number, name in enumerate(names):
+        mine = (member == number).to(totals.dtype)
+        count = (counts * mine).sum().long()
+        parts |= {name: Mean((totals * mine).sum(), count), f"{name}_accuracy": Mean((right * mine).sum(), count)}
+    return parts

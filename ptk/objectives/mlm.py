@@ -50,6 +50,12 @@ class MaskedLanguageModelling(Objective):
 
     rows_depend_on: ClassVar[tuple[str, ...]] = ("second_segment", "short_rows", "fidelity")
     padding: ClassVar[Mapping[str, int]] = {"masked_labels": IGNORE}
+    perplexity: ClassVar[str] = "pseudo_perplexity"
+    leaves_out: ClassVar[str] = "chunks of one sentence that no true pair balances (NSP-5)"
+    legend: ClassVar[str] = (
+        "piece=label: [MASK]=right is masked, other=right a random piece, same=right is kept; "
+        "the second segment has another colour"
+    )
 
     def __post_init__(self) -> None:
         if self.masked + self.random > 1:
@@ -72,8 +78,9 @@ class MaskedLanguageModelling(Objective):
             found, left_out = make(numbered, draw, length - 3, rng, self.fidelity or "fixed", self.short_rows)
         return table(np.array(found, np.int64).reshape(-1, 5), self.second_segment != "none", left_out)
 
-    def check(self, documents: "Documents", held_out: bool) -> None:
+    def check(self, documents: "Documents", tokenizer: "Tokenizer", length: int, held_out: bool) -> None:
         """Too few documents make a "random" segment one of the same text (NSP-6)."""
+        special_ids(tokenizer)
         fewest = 1 if self.fidelity == "paper" else 2 if held_out else FEWEST_DOCUMENTS
         number = len(np.unique(documents.split.parent))
         if self.second_segment == "next" and number < fewest:
@@ -172,6 +179,9 @@ class MaskedLanguageModelling(Objective):
         ):
             words[position] = f"[{guess}]" if guess == answer else f"[{guess}, not {answer}]"
         return " ".join(words).replace(" ##", "")
+
+    def predicts(self, documents: "Documents") -> int:
+        return int(documents.lengths().sum())
 
     def for_validation(self, mask_rate: float) -> "MaskedLanguageModelling":
         return replace(self, mask_rate=mask_rate, max_predictions=None)

@@ -6,7 +6,7 @@ or the command line. torch is imported by the methods that need it, not by the m
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -30,13 +30,14 @@ class Row(NamedTuple):
 
     segments: list[np.ndarray]  # ids of each span, int64
     columns: dict[str, int]
+    marks: Sequence[int] = ()  # of each span, where the objective marks them
 
 
 class Table(NamedTuple):
     """Rows as pointers into the store: row i has the spans ``spans[offsets[i]:offsets[i + 1]]``."""
 
     offsets: np.ndarray  # [R + 1]
-    spans: np.ndarray  # [S, 2] token offsets, first and after the last
+    spans: np.ndarray  # [S, 2] token offsets, first and after the last; [S, 3] with a mark of the objective's own
     columns: dict[str, np.ndarray]  # name -> [R]
     left_out: int = 0  # stretches of text that no row holds, counted
 
@@ -52,6 +53,13 @@ class Objective(ABC):
     rows_depend_on: ClassVar[tuple[str, ...]] = ()
     # Values that pad each axis of each array of an example, beside the tokenizer's own for ids.
     padding: ClassVar[Mapping[str, int]] = {}
+    # The array of an example that the model writes: its unigram entropy is the score to beat. None: the text's own.
+    written: ClassVar[str | None] = None
+    # What exp(loss) is called; pseudo_perplexity where tokens on both sides are seen.
+    perplexity: ClassVar[str] = "perplexity"
+    # What a table's count of left-out text counts, and how to read `show`, for people.
+    leaves_out: ClassVar[str] = "stretches of text"
+    legend: ClassVar[str] = ""
     # The losses that are trained on and the weight of each; what `loss` returns beside them is only reported.
     weights: Mapping[str, float]
 
@@ -59,8 +67,10 @@ class Objective(ABC):
     def rows(self, documents: "Documents", block: range, length: int, rng: np.random.Generator) -> Table:
         """The rows of one block of documents, for rows of ``length`` tokens, specials included."""
 
-    def check(self, documents: "Documents", held_out: bool) -> None:  # noqa: B027 - most have nothing to refuse
-        """Raises DataError when rows of these documents would not be what the objective says."""
+    def check(  # noqa: B027 - many have nothing to refuse
+        self, documents: "Documents", tokenizer: "Tokenizer", length: int, held_out: bool
+    ) -> None:
+        """Raises DataError or RecipeError when rows of these documents would not be what the objective says."""
 
     @abstractmethod
     def encode(self, row: Row, tokenizer: "Tokenizer", rng: np.random.Generator) -> Example:
@@ -86,6 +96,14 @@ class Objective(ABC):
     @abstractmethod
     def answer(self, model: "nn.Module", batch: Batch, tokenizer: "Tokenizer") -> str:
         """What the model says of a batch of one row, beside what is right."""
+
+    def weighted(self) -> "dict[str, tuple[float, Objective]]":
+        """Name -> share of the rows and objective of a mixture's members; any other is its own only one, unnamed."""
+        return {"": (1.0, self)}
+
+    def predicts(self, documents: "Documents") -> int | None:
+        """How many tokens a loss for the whole text is the sum of; None where most of it is never predicted."""
+        return None
 
     def for_validation(self, mask_rate: float) -> "Objective":
         """The same objective as it is scored on held-out text (ENG-4)."""

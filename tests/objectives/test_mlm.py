@@ -172,14 +172,14 @@ def test_one_document_is_too_few(tiny):
     def first(number: int) -> Documents:
         return replace(train, first=train.first[:number], stop=train.stop[:number], parent=train.parent[:number])
 
-    objective.check(first(20), held_out=False)
+    objective.check(first(20), Words(), 32, held_out=False)
     with pytest.raises(DataError, match="training text has 19"):
-        objective.check(first(19), held_out=False)
-    objective.check(first(2), held_out=True)
+        objective.check(first(19), Words(), 32, held_out=False)
+    objective.check(first(2), Words(), 32, held_out=True)
     with pytest.raises(DataError, match="held-out text has 1"):
-        objective.check(first(1), held_out=True)
-    replace(objective, fidelity="paper").check(first(1), held_out=False)
-    replace(objective, second_segment="order").check(first(1), held_out=False)
+        objective.check(first(1), Words(), 32, held_out=True)
+    replace(objective, fidelity="paper").check(first(1), Words(), 32, held_out=False)
+    replace(objective, second_segment="order").check(first(1), Words(), 32, held_out=False)
 
 
 def test_validation_masks_at_15_percent_whatever_the_training_rate(tiny):

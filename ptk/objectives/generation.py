@@ -1,0 +1,127 @@
+"""What the objectives share whose model writes text: one loss over next tokens, by a decoder or an encoder-decoder.
+
+An example has ``input_ids`` [T] and ``labels`` [K]; ``models/next_token.py`` says which positions the labels are of.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from ptk.errors import DataError
+from ptk.metrics import Mean
+from ptk.objectives.objective import IGNORE, Batch, Objective, Table
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ptk.data.split import Documents
+    from ptk.data.tokenizer import Tokenizer
+
+BEGINS, ENDS = 1, 2  # marks of a span: a separator stands before it, behind it
+Architecture = Literal["decoder", "encoder_decoder"]
+
+
+class Generation(Objective):
+    """One loss, ``part``, over the tokens that the model writes."""
+
+    part: ClassVar[str]
+    padding: ClassVar[Mapping[str, int]] = {"labels": IGNORE}
+    written: ClassVar[str | None] = "labels"
+    legend: ClassVar[str] = "what is predicted is in colour"
+
+    @property
+    @abstractmethod
+    def architecture(self) -> Architecture:
+        """Which kind of model it is for."""
+
+    @property
+    def weights(self) -> Mapping[str, float]:  # type: ignore[override]
+        return {self.part: 1.0}
+
+    def model(self, settings: Mapping[str, Any], tokenizer: "Tokenizer", length: int) -> "nn.Module":
+        """The ForCausalLM class of the family, or its class for text to text."""
+        from ptk.models import build
+
+        head = {"decoder": "causal_lm", "encoder_decoder": "seq2seq_lm"}[self.architecture]
+        made = build.model(head, settings, tokenizer, self.longest(length))  # type: ignore[arg-type]
+        self.check_model(made)
+        for name, value in self.marks(tokenizer).items():
+            setattr(made.config, name, value)
+        return made
+
+    def longest(self, length: int) -> int:
+        """Tokens that the model has to take at once, read or written, when ``train.length`` is ``length``."""
+        return length
+
+    def check_model(self, model: "nn.Module") -> None:
+        """Raises RecipeError when tokens would see what they must not."""
+
+    def marks(self, tokenizer: "Tokenizer") -> dict[str, Any]:
+        """What the model's configuration keeps so that ``ptk predict`` reads text as this objective wrote it."""
+        return {}
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        return dict.fromkeys(self.weights, int((batch["labels"] != IGNORE).sum()))
+
+    def loss(self, model: "nn.Module", batch: Batch) -> dict[str, Mean]:
+        """Summed cross entropy of the labels, and how many of them are the most probable token."""
+        from ptk.models.next_token import logits
+        from ptk.objectives.losses import classification
+
+        return classification(self.part, logits(model, batch), batch["labels"])
+
+    def answer(self, model: "nn.Module", batch: Batch, tokenizer: "Tokenizer") -> str:
+        """Each label beside what the model thinks most probable there, having seen the right ones before."""
+        from ptk.models.next_token import logits
+
+        labels = batch["labels"][0]
+        kept = labels != IGNORE
+        guesses = tokenizer.tokens(logits(model, batch)[0][kept].argmax(-1).tolist())
+        right = tokenizer.tokens(labels[kept].tolist())
+        read = tokenizer.decode(batch["input_ids"][0].tolist())
+        pairs = (f"[{g}]" if g == r else f"[{g}, not {r}]" for g, r in zip(guesses, right, strict=True))
+        return f"{read}\n  -> {' '.join(pairs)}"
+
+
+def separator(tokenizer: "Tokenizer") -> int:
+    """The id that stands between documents (LM-1). Raises DataError when the tokenizer has none."""
+    for found in (tokenizer.eos_id, tokenizer.bos_id, tokenizer.sep_id):
+        if found is not None:
+            return found
+    raise DataError("the tokenizer has no end-of-text token to stand between documents; use tokenizer.kind=bpe")
+
+
+def bounds(documents: "Documents", block: range) -> tuple[np.ndarray, np.ndarray]:
+    """Where each piece of the block begins and ends in the store, in tokens, [D] and [D]."""
+    where = slice(block.start, block.stop)
+    sentences = documents.store.sentences
+    return sentences[documents.first[where]], sentences[documents.stop[where]]
+
+
+def table(starts: np.ndarray, stops: np.ndarray, cuts: np.ndarray, ahead: bool, left_out: int = 0) -> Table:
+    """Cuts [C, 4] of documents that begin with a separator (packing.py) as spans with marks.
+
+    ``ahead``: a span holds one position more, the label of its last; behind a document that is the next separator.
+    """
+    document, first, last = cuts[:, 0], cuts[:, 1], cuts[:, 2] + ahead
+    size = (stops - starts)[document]
+    begins = first == 0
+    ends = last == size + 2  # tokens at 1 .. size, the next separator at size + 1
+    spans = np.stack(
+        [
+            starts[document] + np.maximum(first - 1, 0),
+            starts[document] + np.minimum(last - 1, size),
+            begins * BEGINS + ends * ENDS,
+        ],
+        axis=1,
+    )
+    rows = int(cuts[-1, 3]) + 1 if len(cuts) else 0
+    return Table(np.searchsorted(cuts[:, 3], np.arange(rows + 1)), spans, {}, left_out)
+
+
+def with_separators(segment: np.ndarray, mark: int, separator: int) -> np.ndarray:
+    """The ids of one span, with the separators that its mark tells of."""
+    before, behind = [separator] * bool(mark & BEGINS), [separator] * bool(mark & ENDS)
+    return np.concatenate([before, segment, behind]).astype(np.int64)

@@ -1,0 +1,59 @@
+"""What tests of runs share: a session of a tiny recipe, what its steps do, the weights that a run leaves."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from ptk import device, recipe_file
+from ptk.checkpoint import State
+from ptk.data import prepare
+from ptk.progress import Talk
+from ptk.run import Run
+from ptk.session import Session, make_plan, objective_of
+
+QUIET = Talk(quiet=True)
+
+
+def session(path: Path, *overrides: str) -> Session:
+    recipe = recipe_file.load(str(path), overrides).recipe
+    data = prepare.prepare(recipe.corpus, recipe.tokenizer, QUIET)
+    objective = objective_of(recipe)
+    plan = make_plan(recipe, objective, data)
+    return Session(recipe, Run(path.parent / "run"), data, objective, plan, device.accelerator("fp32"), QUIET)
+
+
+def trajectory(made: Session, steps: int = 8) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
+    """Losses and gradient norm of every step, and the gradients of the first."""
+    model = made.fresh_model()
+    training, batches, state = made.training(model), made.batches(), State()
+    model.train()
+    lines, gradients = [], {}
+    original = training.update
+
+    def keep(norm: float, state: State) -> None:
+        if state.step == 0:
+            gradients.update({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+        original(norm, state)
+
+    training.update = keep  # type: ignore[method-assign]
+    for step in range(steps):
+        losses, norm, _ = training.step(batches[step], state, (0, 0))
+        values = {name: float(mean.total) / float(mean.count) for name, mean in losses.items()}
+        lines.append({**values, "norm": norm})
+    return lines, gradients
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model" / "model.safetensors")
+
+
+def equal(one: Path, other: Path) -> bool:
+    a, b = weights(one), weights(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def logged(folder: Path) -> list[dict[str, object]]:
+    """metrics.jsonl without what a clock says."""
+    timed = ("tokens_per_second", "seconds")
+    return [{k: v for k, v in line.items() if k not in timed} for line in Run(folder).metrics()]

@@ -1,0 +1,59 @@
+"""What must hold for every objective: any division of a batch, any stop, the same steps; and it learns."""
+
+import shutil
+
+import pytest
+import torch
+from conftest import EVERY_OBJECTIVE, sections_of
+from running import QUIET, equal, logged, session, trajectory
+
+from ptk import recipe_file
+from ptk.checkpoint import State
+from ptk.training import pretrain
+
+every = pytest.mark.parametrize("name", EVERY_OBJECTIVE)
+
+
+@every
+def test_micro_batches_change_nothing(tiny, name):
+    path = tiny(**sections_of(name, dropout=0.0))
+    slow = "train.lr=3e-4"  # eight updates must not blow rounding up
+    whole, gradients = trajectory(session(path, slow))
+    for division in ("micro_batch_size=5", "micro_batch_size=1", "micro_batch_tokens=70"):
+        divided, others = trajectory(session(path, slow, f"train.{division}"))
+        for one, other in zip(whole, divided, strict=True):
+            assert other == pytest.approx(one, rel=1e-5, abs=1e-6)
+        assert gradients.keys() == others.keys()
+        for parameter, gradient in gradients.items():
+            torch.testing.assert_close(others[parameter], gradient, rtol=1e-5, atol=1e-7)
+
+
+@every
+def test_stopping_at_any_step_and_resuming_is_the_same_run(tiny, tmp_path, name):
+    """Dropout on, two micro-batches a step, over the end of an epoch where the text is short enough for it."""
+    more = ["train.save_every=1", "train.keep=20", "train.micro_batch_size=9", "train.eval_every=3"]
+    recipe = recipe_file.load(str(tiny(**sections_of(name, dropout=0.1))), more).recipe
+    pretrain(recipe, tmp_path / "whole", talk=QUIET)
+    for stop in (1, 3, 7):
+        stopped = tmp_path / f"stopped-{stop}"
+        shutil.copytree(tmp_path / "whole", stopped)
+        for folder in (stopped / "checkpoints").glob("step-*"):
+            if int(folder.name.removeprefix("step-")) > stop:
+                shutil.rmtree(folder)
+        shutil.rmtree(stopped / "model")
+        pretrain(recipe, stopped, resume=True, talk=QUIET)
+        assert equal(tmp_path / "whole", stopped)
+        assert logged(tmp_path / "whole") == logged(stopped)
+
+
+@every
+def test_eight_rows_can_be_overfitted(tiny, name):
+    path = tiny(**sections_of(name, dropout=0.0))
+    made = session(path, "train.steps=200", "train.lr=1e-2", "train.batch_size=8")
+    model = made.fresh_model()
+    training, state = made.training(model), State()
+    batch = made.batches()[0]
+    for _ in range(200):
+        losses, _, _ = training.step(batch, state, (0, 0))
+    for part in made.objective.weights.keys() - {"z"}:
+        assert float(losses[part].total / losses[part].count) < 0.1, part
