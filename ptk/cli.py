@@ -110,12 +110,30 @@ def evaluate(
 
 
 @app.command()
-def predict(model: ModelName = None, no_network: Offline = False, trust: Trust = False) -> None:
-    """Answer lines of stdin on stdout, in order: fill [MASK]; say whether B follows A (A<TAB>B)."""
+def predict(
+    model: ModelName = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", help="New tokens at most: 64 by default, for spans 16 each.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="0, the default, takes the most probable token; 1 samples.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option("--top-k", help="Sample from the k most probable tokens.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option("--top-p", help="From the most probable that together reach p.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of sampling; 0 by default.")] = None,
+    no_network: Offline = False,
+    trust: Trust = False,
+) -> None:
+    """Answer lines of stdin on stdout, in order: continue the text; fill <extra_id_0>, <extra_id_1> ... or [MASK];
+    say whether B follows A (A<TAB>B). A JSON line {"text": "...", "max_tokens": 40} has settings of its own."""
     offline(no_network)
-    from ptk import prediction
+    from ptk.prediction import lines
 
-    for answer in prediction.answers(model, sys.stdin, trust):
+    given = {"max_tokens": max_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+    options = {name: value for name, value in given.items() if value is not None}
+    for answer in lines.answers(model, lines.decoded(sys.stdin.buffer), trust, options):
         typer.echo(answer)
 
 

@@ -1,4 +1,4 @@
-"""``ptk predict``: lines of stdin to answers on stdout, in the same order, one line each.
+"""Filled masks and next-sentence probabilities, by BERT and its like.
 
 A line of text with [MASK] comes back filled; two texts with a tab between them give the probability that the
 second follows the first. A JSON line, ``{"text": ...}`` or ``{"text": ..., "next": ...}``, gives a JSON line with
@@ -6,37 +6,14 @@ candidates and probabilities.
 """
 
 import json
-from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
-
-from ptk import device
-from ptk.errors import DataError, RecipeError
-from ptk.models import load
-from ptk.progress import Talk
 
 if TYPE_CHECKING:
     from torch import nn
 
 CANDIDATES = 5
-
-
-def answers(name: str | None, lines: Iterable[str], trust_remote_code: bool = False) -> Iterator[str]:
-    """An answer a line. Raises DataError naming the line that cannot be answered."""
-    if name is None:
-        name = load.newest() or load.DEFAULT
-        Talk().say(f"model: {name}")
-    model = load.load(name, trust_remote_code).to(device.kind())
-    tokenizer = load.tokenizer(name, trust_remote_code)
-    if getattr(tokenizer, "mask_token", None) is None:
-        raise RecipeError(f"--model {name}: its tokenizer has no mask token, and ptk predict fills masks so far")
-    for number, line in enumerate(lines, 1):
-        text = line.rstrip("\r\n")
-        try:
-            yield answer(model, tokenizer, text) if text.strip() else ""
-        except ValueError as error:
-            raise DataError(f"stdin:{number}: {error}") from error
 
 
 def answer(model: "nn.Module", tokenizer: Any, line: str) -> str:
