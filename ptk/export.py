@@ -13,8 +13,14 @@ from ptk import __version__, files
 from ptk.recipe import Recipe
 
 if TYPE_CHECKING:
-    from ptk.data.tokenizer import Tokenizer
+    from ptk.data.tokenizer import Around, Tokenizer
 
+AUTO = {  # end of a class's name -> who loads it
+    "ForMaskedLM": "AutoModelForMaskedLM",
+    "LMHeadModel": "AutoModelForCausalLM",
+    "ForCausalLM": "AutoModelForCausalLM",
+    "ForConditionalGeneration": "AutoModelForSeq2SeqLM",
+}
 CARD = """# {{ name }}
 
 Pretrained with ptk {{ version }} ({{ objective }}): {{ parameters }} parameters, {{ tokens }} tokens,
@@ -28,8 +34,14 @@ Pretrained with ptk {{ version }} ({{ objective }}): {{ parameters }} parameters
 ```python
 from transformers import {{ auto }}, AutoTokenizer
 model, tokenizer = {{ auto }}.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+{%- if start is not none %}
+# Every document it has seen begins with the token {{ start }}: put it before a prompt, as ptk predict does.
+{%- endif %}
 ```
 
+{% for remark in remarks -%}
+{{ remark }}
+{% endfor -%}
 Corpus: {{ corpus }}.
 Vocabulary: {{ vocab_size }} entries{% if padded != vocab_size %}, embeddings rounded up to {{ padded }}{% endif %}.
 Fidelity: {{ fidelity }}{% if rules %}, which reproduces
@@ -40,8 +52,11 @@ Fidelity: {{ fidelity }}{% if rules %}, which reproduces
 """
 
 
-def export(folder: Path, model: nn.Module, tokenizer: "Tokenizer", card: str) -> None:
-    """Write weights, configuration, tokenizer and card aside, then put them in place of an older export."""
+def export(folder: Path, model: nn.Module, tokenizer: "Tokenizer", around: "Around | None", card: str) -> None:
+    """Write weights, configuration, tokenizer and card aside, then put them in place of an older export.
+
+    ``around``: what the tokenizer puts around a text.
+    """
     with files.disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside = folder.with_name(f".{folder.name}-{os.getpid()}")
@@ -49,7 +64,7 @@ def export(folder: Path, model: nn.Module, tokenizer: "Tokenizer", card: str) ->
         try:
             transformers_logging.disable_progress_bar()
             model.save_pretrained(aside, safe_serialization=True)  # type: ignore[operator]
-            tokenizer.save(aside)
+            tokenizer.save(aside, around=around)
             (aside / "README.md").write_text(card, encoding="utf-8")
             for path in aside.iterdir():
                 files.flush(path)
@@ -61,7 +76,14 @@ def export(folder: Path, model: nn.Module, tokenizer: "Tokenizer", card: str) ->
             raise
 
 
-def card(model: nn.Module, tokenizer: "Tokenizer", recipe: Recipe, results: dict[str, Any], rules: list[str]) -> str:
+def card(
+    model: nn.Module,
+    tokenizer: "Tokenizer",
+    recipe: Recipe,
+    results: dict[str, Any],
+    rules: list[str],
+    remarks: list[str],
+) -> str:
     """The model card. Its values are escaped: a corpus or a run may be named by anybody (S8)."""
     name = type(model).__name__
     return (
@@ -71,7 +93,8 @@ def card(model: nn.Module, tokenizer: "Tokenizer", recipe: Recipe, results: dict
             name=recipe.name,
             version=__version__,
             objective=recipe.objective["name"],
-            auto="AutoModelForMaskedLM" if name.endswith("ForMaskedLM") else "AutoModelForPreTraining",
+            auto=next((auto for end, auto in AUTO.items() if name.endswith(end)), "AutoModelForPreTraining"),
+            start=getattr(model.config, "document_start_id", None),
             parameters=f"{sum(p.numel() for p in model.parameters()):,}",
             tokens=f"{results['tokens']:,}",
             steps=f"{results['steps']:,}",
@@ -81,5 +104,6 @@ def card(model: nn.Module, tokenizer: "Tokenizer", recipe: Recipe, results: dict
             padded=model.config.vocab_size,  # type: ignore[union-attr]
             fidelity=recipe.fidelity,
             rules=rules,
+            remarks=remarks,
         )
     )

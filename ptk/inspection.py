@@ -64,7 +64,7 @@ def check(recipe: Recipe) -> dict[str, Any]:
         "rows": {
             "rows": int(sum(plan.stages[0].quota)),
             "mean length": float(lengths.mean()),
-            "filled": float(lengths.mean() / plan.stages[0].length),
+            "filled": float(lengths.mean() / lengths.max()),
         },
         "odd": oddities(data.store, data.tokenizer.unk_id, train, held),
     }

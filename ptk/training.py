@@ -261,11 +261,11 @@ def finish(
         "seconds": round(state.seconds, 1),
     }
     if run.writes:
-        rules = session.objective.notes(recipe.fidelity)
+        rules = session.objective.notes(recipe.fidelity, model.config.model_type)  # type: ignore[union-attr]
         if recipe.fidelity == "paper" and recipe.train.schedule == "linear":
             rules = [*rules, "OPT-2: the learning rate jumps down at the end of the warm-up"]
-        text = export.card(model, session.data.tokenizer, recipe, results, rules)
-        export.export(run.model, model, session.data.tokenizer, text)
+        text = export.card(model, session.data.tokenizer, recipe, results, rules, session.objective.remarks())
+        export.export(run.model, model, session.data.tokenizer, session.objective.around, text)
         files.write_json(run.folder / "results.json", results)
     session.accelerator.wait_for_everyone()
     return results

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tokenizers
@@ -21,6 +21,7 @@ from tokenizers import decoders, processors
 
 from ptk.errors import DataError
 
+Around = Literal["segments", "end", "nothing"]  # what stands around a text
 KINDS = {"WordPiece": "wordpiece", "BPE": "bpe", "Unigram": "unigram", "WordLevel": "word"}
 # Parts of tokenizer.json that no id without special tokens depends on.
 NOT_IDS = ("version", "truncation", "padding", "post_processor", "decoder")
@@ -174,18 +175,18 @@ class Tokenizer:
         parts = {key: value for key, value in json.loads(self.spec).items() if key != "model"}
         return frozenset(re.findall(r'"type": "(\w+)"', json.dumps(parts)))
 
-    def save(self, folder: str | Path, *, segments: bool | None = None, max_length: int | None = None) -> None:
+    def save(self, folder: str | Path, *, around: Around | None = None, max_length: int | None = None) -> None:
         """Write a folder that AutoTokenizer loads as its generic class, with the same ids (ENG-6).
 
-        ``segments`` chooses what surrounds texts: True, ``[CLS] A [SEP] B [SEP]`` with token types 0 and 1;
-        False, ``A </s>`` where a Unigram tokenizer has that token, else nothing;
-        None, what the tokenizer has. ``max_length`` is where ``truncation=True`` cuts.
+        ``around`` chooses what surrounds texts: ``segments``, ``[CLS] A [SEP] B [SEP]`` with token types 0 and 1;
+        ``end``, the end-of-text token behind each; ``nothing``; None, what the tokenizer has.
+        ``max_length`` is where ``truncation=True`` cuts. Raises DataError for tokens that it lacks.
         BertTokenizer, by name, would rebuild the normaliser: Hangul lost, words above 100 letters [UNK].
         """
         library = tokenizers.Tokenizer.from_str(self.spec)
-        if segments is not None:
-            library.post_processor = self._template(segments)
-        with_types = self.segments if segments is None else segments
+        if around is not None:
+            library.post_processor = self._template(around)
+        with_types = self.segments if around is None else around == "segments"
         config: dict[str, Any] = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "clean_up_tokenization_spaces": False,
@@ -200,13 +201,23 @@ class Tokenizer:
         text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
         (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
 
-    def _template(self, segments: bool) -> Any:
-        if segments:
+    @cached_property
+    def end(self) -> tuple[str, int] | None:
+        """The token, and its id, that ends a text and stands between documents (LM-1); None where there is none."""
+        for role, id_ in (("eos", self.eos_id), ("bos", self.bos_id), ("sep", self.sep_id)):
+            if id_ is not None:
+                return self.names[role], id_
+        return None
+
+    def _template(self, around: Around) -> Any:
+        if around == "segments":
             if self.cls_id is None or self.sep_id is None:
                 raise DataError(f"a {self.kind} tokenizer without [CLS] and [SEP] has no segments")
             return bert_template((self.names["cls"], self.cls_id), (self.names["sep"], self.sep_id))
-        if self.kind == "unigram" and self.eos_id is not None:
-            return eos_template(self.names["eos"], self.eos_id)
+        if around == "end":
+            if self.end is None:
+                raise DataError(f"a {self.kind} tokenizer without an end-of-text token cannot end texts")
+            return eos_template(*self.end)
         return processors.ByteLevel() if "ByteLevel" in self.spec_types else processors.Sequence([])
 
 

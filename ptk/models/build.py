@@ -75,10 +75,23 @@ def model(
     made = config(settings, tokenizer, length)
     check_kind(head, made)
     model = auto.from_config(made)
+    if settings.get("tie_word_embeddings") is False:
+        untie(model)
     if truncated_init:
         truncate_init(model)
     generates_only(model, tokenizer)
     return model
+
+
+def untie(model: Any) -> None:
+    """A matrix of its own for the output, as T5 1.1 has (T5-6).
+
+    The T5 family of transformers 5 ties them whatever its configuration is told, but saves and loads two that differ.
+    Drawn so that logits begin at the size of the hidden states, sqrt(1 / D) as for any other matrix.
+    """
+    output, shared = model.get_output_embeddings(), model.get_input_embeddings().weight
+    if output.weight is shared:
+        output.weight = nn.Parameter(torch.empty_like(shared).normal_(std=shared.shape[1] ** -0.5))
 
 
 def check_kind(head: Head, made: Any) -> None:

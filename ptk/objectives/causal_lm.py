@@ -104,8 +104,10 @@ class CausalLanguageModelling(Generation):
         headline = f"{len(ids)} tokens of {len(set(document.tolist()))} documents{apart}"
         return headline, list(zip(tokenizer.tokens(ids.tolist()), roles, strict=True))
 
-    def notes(self, fidelity: str) -> list[str]:
-        return ["GPT1-2: for OpenAIGPT the softmax runs over vocabulary and positions"] if fidelity == "paper" else []
+    def notes(self, fidelity: str, model_type: str) -> list[str]:
+        if fidelity != "paper" or model_type != "openai-gpt":
+            return []
+        return ["GPT1-2: in training the softmax runs over vocabulary and positions"]
 
 
 OBJECTIVE = CausalLanguageModelling

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ptk.data.split import Documents
-    from ptk.data.tokenizer import Tokenizer
+    from ptk.data.tokenizer import Around, Tokenizer
 
 BEGINS, ENDS = 1, 2  # marks of a span: a separator stands before it, behind it
 Architecture = Literal["decoder", "encoder_decoder"]
@@ -35,6 +35,10 @@ class Generation(Objective):
     @abstractmethod
     def architecture(self) -> Architecture:
         """Which kind of model it is for."""
+
+    @property
+    def around(self) -> "Around":  # type: ignore[override]
+        return "end" if self.architecture == "encoder_decoder" else "nothing"
 
     @property
     def weights(self) -> Mapping[str, float]:  # type: ignore[override]
@@ -87,9 +91,8 @@ class Generation(Objective):
 
 def separator(tokenizer: "Tokenizer") -> int:
     """The id that stands between documents (LM-1). Raises DataError when the tokenizer has none."""
-    for found in (tokenizer.eos_id, tokenizer.bos_id, tokenizer.sep_id):
-        if found is not None:
-            return found
+    if tokenizer.end is not None:
+        return tokenizer.end[1]
     raise DataError("the tokenizer has no end-of-text token to stand between documents; use tokenizer.kind=bpe")
 
 

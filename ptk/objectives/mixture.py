@@ -113,8 +113,11 @@ class Mixture(Generation):
         headline, pieces = self.parts[name].show(example, tokenizer)
         return f"{name}: {headline}", pieces
 
-    def notes(self, fidelity: str) -> list[str]:
-        return [f"{name}: {rule}" for name, member in self.parts.items() for rule in member.notes(fidelity)]
+    def notes(self, fidelity: str, model_type: str) -> list[str]:
+        return [f"{name}: {rule}" for name, member in self.parts.items() for rule in member.notes(fidelity, model_type)]
+
+    def remarks(self) -> list[str]:
+        return list(dict.fromkeys(remark for member in self.parts.values() for remark in member.remarks()))
 
 
 OBJECTIVE = Mixture

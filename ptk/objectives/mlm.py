@@ -50,6 +50,7 @@ class MaskedLanguageModelling(Objective):
 
     rows_depend_on: ClassVar[tuple[str, ...]] = ("second_segment", "short_rows", "fidelity")
     padding: ClassVar[Mapping[str, int]] = {"masked_labels": IGNORE}
+    around: ClassVar[Literal["segments"]] = "segments"
     perplexity: ClassVar[str] = "pseudo_perplexity"
     leaves_out: ClassVar[str] = "chunks of one sentence that no true pair balances (NSP-5)"
     legend: ClassVar[str] = (
@@ -186,7 +187,7 @@ class MaskedLanguageModelling(Objective):
     def for_validation(self, mask_rate: float) -> "MaskedLanguageModelling":
         return replace(self, mask_rate=mask_rate, max_predictions=None)
 
-    def notes(self, fidelity: str) -> list[str]:
+    def notes(self, fidelity: str, model_type: str) -> list[str]:
         if fidelity != "paper":
             return []
         rules = ["MLM-7: weights from a truncated normal distribution"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ptk.data.split import Documents
-    from ptk.data.tokenizer import Tokenizer
+    from ptk.data.tokenizer import Around, Tokenizer
 
 IGNORE = -100
 Example = dict[str, np.ndarray]
@@ -55,6 +55,8 @@ class Objective(ABC):
     padding: ClassVar[Mapping[str, int]] = {}
     # The array of an example that the model writes: its unigram entropy is the score to beat. None: the text's own.
     written: ClassVar[str | None] = None
+    # What the model's tokenizer puts around a text: what its rows had there. None: whatever it does already.
+    around: "Around | None" = None
     # What exp(loss) is called; pseudo_perplexity where tokens on both sides are seen.
     perplexity: ClassVar[str] = "perplexity"
     # What a table's count of left-out text counts, and how to read `show`, for people.
@@ -109,6 +111,10 @@ class Objective(ABC):
         """The same objective as it is scored on held-out text (ENG-4)."""
         return self
 
-    def notes(self, fidelity: str) -> list[str]:
-        """The rules of the original that ``fidelity: paper`` reproduces, for the model card."""
+    def notes(self, fidelity: str, model_type: str) -> list[str]:
+        """The oddities of the original that ``fidelity: paper`` reproduces, for the model card."""
+        return []
+
+    def remarks(self) -> list[str]:
+        """What whoever uses the model has to know, for its card."""
         return []

@@ -101,10 +101,10 @@ class PrefixLanguageModelling(Generation):
         pieces = zip(tokenizer.tokens([*read, *labels]), roles, strict=True)
         return f"a prefix of {len(read)} tokens, {len(labels)} to write", list(pieces)
 
-    def notes(self, fidelity: str) -> list[str]:
+    def remarks(self) -> list[str]:
         if self.prefix_in == "encoder":
             return []
-        return ["LM-2: trained with a prefix that sees itself both ways; loaded plainly the model is causal"]
+        return ["It was trained with prompts that see themselves both ways (LM-2); loaded plainly it is causal."]
 
 
 OBJECTIVE = PrefixLanguageModelling

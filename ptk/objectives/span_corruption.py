@@ -147,8 +147,12 @@ class SpanCorruption(Generation):
         ]
         return f"{len(ids)} tokens read, {len(labels)} written", [*pieces, ("->", "special"), *written]
 
-    def notes(self, fidelity: str) -> list[str]:
-        return ["T5-1: documents follow each other without a separator"] if fidelity == "paper" else []
+    def notes(self, fidelity: str, model_type: str) -> list[str]:
+        if fidelity != "paper":
+            return []
+        rules = ["T5-1: documents follow each other without a separator"]
+        rolled = "T5-3: with random_roll, where the mask begins with noise, sentinels name the kept runs"
+        return [*rules, rolled] if self.random_roll else rules
 
 
 OBJECTIVE = SpanCorruption

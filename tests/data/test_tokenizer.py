@@ -299,7 +299,7 @@ def test_saved_and_loaded_is_the_same(trained, tmp_path, kind):
 
 def test_fingerprint_tells_ids_apart_not_templates(trained, uncased, tmp_path):
     unigram = trained["unigram"]
-    unigram.save(tmp_path, segments=True)
+    unigram.save(tmp_path, around="segments")
     assert load(str(tmp_path)).fingerprint == unigram.fingerprint
     prints = {tokenizer.fingerprint for tokenizer in [*trained.values(), uncased]}
     assert len(prints) == 5
@@ -337,14 +337,20 @@ def test_auto_tokenizer_agrees(trained, uncased, tmp_path, kind, config):
 def test_segments_are_chosen_at_saving(trained, tmp_path):
     from transformers import AutoTokenizer
 
-    trained["unigram"].save(tmp_path, segments=True)
+    trained["unigram"].save(tmp_path, around="segments")
     pair = AutoTokenizer.from_pretrained(tmp_path)("The", "fox")
     assert pair["input_ids"][0] == trained["unigram"].cls_id
     assert set(pair["token_type_ids"]) == {0, 1}
-    trained["wordpiece"].save(tmp_path, segments=False)
-    assert "token_type_ids" not in AutoTokenizer.from_pretrained(tmp_path)("The", "fox")
+    trained["wordpiece"].save(tmp_path, around="nothing")
+    bare = AutoTokenizer.from_pretrained(tmp_path)("The")
+    assert "token_type_ids" not in bare
+    assert bare["input_ids"] == trained["wordpiece"].encode_batch(["The"])[0].tolist()
+    for kind, end in (("wordpiece", "sep_id"), ("bpe", "eos_id"), ("unigram", "eos_id"), ("char", "eos_id")):
+        trained[kind].save(tmp_path, around="end")
+        ids = trained[kind].encode_batch(["The"])[0].tolist()
+        assert AutoTokenizer.from_pretrained(tmp_path)("The")["input_ids"] == [*ids, getattr(trained[kind], end)]
     with pytest.raises(DataError, match="no segments"):
-        trained["bpe"].save(tmp_path, segments=True)
+        trained["bpe"].save(tmp_path, around="segments")
 
 
 def vocab_file(folder: Path, tokens: str, **config) -> str:

@@ -22,7 +22,7 @@ DRY = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 class Words:
     """As much of a tokenizer as encode needs."""
 
-    vocab_size, eos_id, bos_id, sep_id, pad_id = 128, 1, None, None, 0
+    vocab_size, pad_id, end = 128, 0, ("</s>", 1)
     special_ids = frozenset({0, 1})
 
 
@@ -124,12 +124,13 @@ def test_the_original_gpt_chooses_among_positions_too():
     gpt2 = GPT2LMHeadModel(GPT2Config(**SMALL, **DRY))
     one, other = (CausalLanguageModelling(fidelity=f).loss(gpt2, batch)["clm"].total for f in ("paper", "fixed"))
     assert torch.equal(one, other)
-    assert CausalLanguageModelling().notes("fixed") == []
-    assert "GPT1-2" in CausalLanguageModelling().notes("paper")[0]
+    notes = CausalLanguageModelling().notes
+    assert notes("fixed", "openai-gpt") == notes("paper", "gpt2") == []
+    assert "GPT1-2" in notes("paper", "openai-gpt")[0]
 
 
 def test_a_tokenizer_without_an_end_of_text_is_refused():
     words = Words()
-    words.eos_id = None
+    words.end = None
     with pytest.raises(DataError, match=r"no end-of-text token.*tokenizer.kind=bpe"):
         CausalLanguageModelling().encode(Row([np.array([5])], {}, [BEGINS]), words, np.random.default_rng(0))

@@ -17,7 +17,7 @@ from ptk.objectives.prefix_lm import PrefixLanguageModelling
 class Words:
     """As much of a tokenizer as encode needs."""
 
-    vocab_size, eos_id, bos_id, sep_id, pad_id = 128, 1, None, None, 0
+    vocab_size, pad_id, end = 128, 0, ("</s>", 1)
     special_ids = frozenset({0, 1, 2, 3})
 
     def id_of(self, token: str) -> int | None:
@@ -98,6 +98,6 @@ def test_rows_are_of_one_document_and_lose_nothing(tiny, name):
 
 
 def test_cards_say_that_a_plain_decoder_is_causal():
-    assert "loaded plainly the model is causal" in PrefixLanguageModelling(prefix_in="decoder").notes("fixed")[0]
+    assert "loaded plainly it is causal" in PrefixLanguageModelling(prefix_in="decoder").remarks()[0]
     assert PrefixLanguageModelling(prefix_in="decoder").marks(Words()) == {"prefix_lm": True, "document_start_id": 1}
     assert PrefixLanguageModelling().marks(Words()) == {"continues": True}

@@ -18,7 +18,7 @@ SMALL = {"vocab_size": 128, "d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers":
 class Words:
     """As much of a tokenizer as encode needs: T5's layout, end-of-text 1, 28 sentinels from the last id down."""
 
-    vocab_size, eos_id, bos_id, sep_id, pad_id = 128, 1, None, None, 0
+    vocab_size, pad_id, end = 128, 0, ("</s>", 1)
     special_ids = frozenset({0, 1, 2, *range(100, 128)})
     sentinel_ids = np.arange(127, 99, -1)
 
@@ -144,8 +144,8 @@ def test_paper_has_no_separator_between_documents(tiny):
         found = [batches.encode(table, number, made.data.tokenizer, 0) for number in range(len(table))]
         ends[fidelity] = sum((e["input_ids"][:-1] == end).sum() + (e["labels"][:-1] == end).sum() for e in found)
     assert ends == {"fixed": len(table.source.documents), "paper": 0}
-    assert "T5-1" in SpanCorruption().notes("paper")[0]
-    assert SpanCorruption().notes("fixed") == []
+    assert "T5-1" in SpanCorruption().notes("paper", "t5")[0]
+    assert SpanCorruption().notes("fixed", "t5") == []
 
 
 def test_paper_writes_what_the_originals_rule_gives_when_a_mask_is_rolled():

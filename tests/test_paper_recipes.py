@@ -1,0 +1,225 @@
+"""The published settings: each recipe of recipes/paper says what its paper says, and builds what its header counts."""
+
+import math
+import re
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from ptk import optim, recipe_file, schedules
+from ptk.data.plan import ramp_rows
+from ptk.objectives.causal_lm import CausalLanguageModelling
+from ptk.objectives.span_corruption import SpanCorruption
+from ptk.session import objective_of, parameter_count, phases
+
+# Parameters, counted by hand from the papers' figures -----------------------------------------------------
+
+
+def bert(vocabulary, width, layers, inner, positions=512):
+    """The encoder with its pooler, and both heads, that of the masks tied to the embeddings."""
+    norm = 2 * width
+    attention = 4 * (width * width + width)
+    feed_forward = width * inner + inner + inner * width + width
+    embeddings = (vocabulary + positions + 2) * width + norm
+    dense = width * width + width
+    pooler, masks, next_sentence = dense, dense + norm + vocabulary, 2 * width + 2
+    return embeddings + layers * (attention + feed_forward + 2 * norm) + pooler + masks + next_sentence
+
+
+def gpt(vocabulary, width, layers, positions, last_norm=True):
+    """A decoder whose feed-forward is four times as wide, tied, with biases; GPT-1 has no norm at its end."""
+    attention = width * 3 * width + 3 * width + width * width + width
+    feed_forward = 8 * width * width + 5 * width
+    norm = 2 * width
+    return (vocabulary + positions) * width + layers * (attention + feed_forward + 2 * norm) + last_norm * norm
+
+
+def t5(width, layers, inner, heads, matrices=2, embeddings=1, vocabulary=32_128):
+    """No biases, norms of gains alone; three ``matrices`` of a feed-forward if gated, two ``embeddings`` if untied."""
+    attention = 4 * width * heads * 64
+    feed_forward = matrices * width * inner
+    encoder = layers * (attention + feed_forward + 2 * width)
+    decoder = layers * (2 * attention + feed_forward + 3 * width)
+    last_norms, relative_positions = 2 * width, 2 * 32 * heads
+    return embeddings * vocabulary * width + encoder + decoder + last_norms + relative_positions
+
+
+# What the papers publish ----------------------------------------------------------------------------------
+
+
+class Published(NamedTuple):
+    parameters: int
+    rounded: float
+    """The paper's own figure."""
+    heads: int
+    stages: list[tuple[int, int, int]]
+    """Length in tokens, rows of a batch, steps (1 where ``epochs`` are given)."""
+    lr: float
+    warmup: int
+    optimizer: str = "adamw"
+    adam: tuple[float, float, float] | None = (0.9, 0.95, 1e-8)
+    """Betas and epsilon; Adafactor takes none."""
+    schedule: str = "cosine"
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    dropout: float = 0.0
+    epochs: float | None = None
+
+
+BERT = {"optimizer": "bert_adamw", "adam": (0.9, 0.999, 1e-6), "schedule": "linear"}
+BERT |= {"weight_decay": 0.01, "dropout": 0.1}
+BERT_STAGES = [(128, 256, 900_000), (512, 256, 100_000)]
+GPT1 = {"adam": (0.9, 0.999, 1e-8), "weight_decay": 0.01, "dropout": 0.1, "epochs": 100}
+T5 = {"optimizer": "adafactor", "adam": None, "schedule": "inverse_sqrt", "weight_decay": 0.0, "clip": 0.0}
+GPT2_STAGES, T5_STAGES = [(1024, 512, 600_000)], [(512, 128, 2**19)]
+GPT3_STAGES, XL_STAGES = [(2048, 256, 580_000)], [(2048, 512, 290_000)]
+
+PUBLISHED = {
+    "bert-base": Published(bert(30_528, 768, 12, 3072), 110e6, 12, BERT_STAGES, 1e-4, 10_000, **BERT),
+    "bert-large": Published(bert(30_528, 1024, 24, 4096), 340e6, 16, BERT_STAGES, 1e-4, 10_000, **BERT),
+    "gpt-1": Published(gpt(40_512, 768, 12, 512, last_norm=False), 117e6, 12, [(512, 64, 1)], 2.5e-4, 2000, **GPT1),
+    "gpt-2-124m": Published(gpt(50_304, 768, 12, 1024), 117e6, 12, GPT2_STAGES, 6e-4, 2000),
+    "gpt-2-355m": Published(gpt(50_304, 1024, 24, 1024), 345e6, 16, GPT2_STAGES, 3e-4, 2000),
+    "gpt-2-774m": Published(gpt(50_304, 1280, 36, 1024), 762e6, 20, GPT2_STAGES, 2.5e-4, 2000),
+    "gpt-2-1.5b": Published(gpt(50_304, 1600, 48, 1024), 1542e6, 25, GPT2_STAGES, 2e-4, 2000),
+    "gpt-3-small": Published(gpt(50_304, 768, 12, 2048), 125e6, 12, GPT3_STAGES, 6e-4, 4330),
+    "gpt-3-medium": Published(gpt(50_304, 1024, 24, 2048), 350e6, 16, GPT3_STAGES, 3e-4, 4330),
+    "gpt-3-large": Published(gpt(50_304, 1536, 24, 2048), 760e6, 16, GPT3_STAGES, 2.5e-4, 4330),
+    "gpt-3-xl": Published(gpt(50_304, 2048, 24, 2048), 1.3e9, 16, XL_STAGES, 2e-4, 2270),  # 24 do not divide 2048
+    "t5-small": Published(t5(512, 6, 2048, 8), 60e6, 8, T5_STAGES, 0.01, 10_000, dropout=0.1, **T5),
+    "t5-base": Published(t5(768, 12, 3072, 12), 220e6, 12, T5_STAGES, 0.01, 10_000, dropout=0.1, **T5),
+    "t5-1.1-base": Published(t5(768, 12, 2048, 12, 3, embeddings=2), 250e6, 12, T5_STAGES, 0.01, 10_000, **T5),
+}
+DROPOUTS = {
+    "bert": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    "openai-gpt": ("resid_pdrop", "embd_pdrop", "attn_pdrop"),
+    "gpt2": ("resid_pdrop", "embd_pdrop", "attn_pdrop"),
+    "t5": ("dropout_rate",),
+}
+
+every = pytest.mark.parametrize("name", PUBLISHED)
+
+
+def recipe_of(name):
+    return recipe_file.load(f"paper/{name}", ["corpus=texts/"]).recipe
+
+
+def header_of(name):
+    """The comment that a recipe begins with, as one line."""
+    lines = recipe_file.bundled()[f"paper/{name}"].read_text(encoding="utf-8").splitlines()
+    first = next(number for number, line in enumerate(lines) if not line.startswith("#"))
+    return " ".join(line.removeprefix("#").strip() for line in lines[:first])
+
+
+@pytest.fixture
+def model_of(monkeypatch):
+    """The model that a recipe trains, without its numbers: nothing of a billion parameters is allocated."""
+    monkeypatch.setattr(CausalLanguageModelling, "check_model", lambda self, model: None)  # it needs numbers
+
+    def build(recipe):
+        ids = {"pad_id": 0, "eos_id": 1, "bos_id": None, "cls_id": None, "sep_id": None, "end": ("</s>", 1)}
+        tokenizer: Any = SimpleNamespace(vocab_size=recipe.tokenizer.vocab_size, **ids)
+        settings = {"type": recipe.model["type"], **recipe_file.model_settings(recipe)}
+        with torch.device("meta"):
+            return objective_of(recipe).model(settings, tokenizer, max(phase.length for phase in phases(recipe)))
+
+    return build
+
+
+def test_every_recipe_is_checked():
+    assert {f"paper/{name}" for name in PUBLISHED} == {
+        name for name in recipe_file.bundled() if name.startswith("paper/")
+    }
+
+
+@every
+def test_settings_are_those_of_the_paper(name, model_of):
+    recipe, paper = recipe_of(name), PUBLISHED[name]
+    train = recipe.train
+    assert (recipe.name, recipe.fidelity) == (name, "paper")
+    assert [(phase.length, phase.batch_size, phase.steps) for phase in phases(recipe)] == paper.stages
+    assert (train.epochs, train.lr, train.warmup) == (paper.epochs, paper.lr, paper.warmup)
+    assert (train.optimizer, train.schedule) == (paper.optimizer, paper.schedule)
+    assert (train.weight_decay, train.clip) == (paper.weight_decay, paper.clip)
+    assert paper.adam in (None, (*train.betas, train.eps))
+    config = model_of(recipe).config
+    assert config.num_attention_heads == paper.heads
+    assert {getattr(config, key) for key in DROPOUTS[config.model_type]} == {paper.dropout}
+
+
+@every
+def test_parameters_are_those_of_the_header_and_of_a_count_by_hand(name, model_of):
+    built = parameter_count(model_of(recipe_of(name)))
+    assert built == PUBLISHED[name].parameters
+    assert re.findall(r"([\d,]+) parameters", header_of(name)) == [f"{built:,}"]
+
+
+@every
+def test_a_header_explains_what_the_paper_counts_otherwise(name):
+    paper, header = PUBLISHED[name], header_of(name)
+    assert f"ptk pretrain paper/{name} " in header
+    said = re.search(r"says ([\d.]+)([MB])(?:, ([\d.]+) % (more|less): \w)?", header)
+    assert said, header
+    figure, unit, percent, direction = said.groups()
+    assert float(figure) * {"M": 1e6, "B": 1e9}[unit] == paper.rounded
+    off = 100 * (paper.rounded / paper.parameters - 1)
+    if abs(off) > 1:
+        assert direction == ("more" if off > 0 else "less")
+        assert float(percent) == pytest.approx(abs(off), abs=0.05)
+
+
+@every
+def test_optimizer_and_schedule_resolve(name):
+    train = recipe_of(name).train
+    weight = torch.nn.Parameter(torch.ones(2, 3))
+    groups = optim.parameter_groups(torch.nn.ParameterList([weight]), train.weight_decay)
+    optimizer = optim.build(train.optimizer, groups, train.lr, train.betas, train.eps)
+    weight.grad = torch.ones(2, 3)
+    optimizer.step()
+    assert (weight < 1).all()
+    factor = learning_rates(name)
+    assert max(factor(t) for t in range(0, 20_000, 10)) <= train.lr
+    assert factor(train.warmup - 1) == pytest.approx(train.lr, rel=1e-3)
+
+
+def learning_rates(name, total=None):
+    """The learning rate as a function of the 0-based step."""
+    recipe = recipe_of(name)
+    train, total = recipe.train, total or sum(phase.steps for phase in phases(recipe))
+    warmup = schedules.warmup_steps(train.warmup, total)
+    factor = schedules.schedule(train.schedule, total, warmup, train.final_lr, train.decay, recipe.fidelity)
+    return lambda step: train.lr * factor(step)
+
+
+def test_learning_rates_of_the_papers():
+    for step in (0, 9_999, 10_001, 40_000, 2**19):
+        assert learning_rates("t5-base")(step) == pytest.approx(1 / math.sqrt(max(step, 10_000)))  # T5-7
+    assert learning_rates("gpt-1", 1_000_000)(1_000_000) == pytest.approx(0)
+    assert learning_rates("gpt-3-small")(580_000) == pytest.approx(6e-5)
+    assert learning_rates("gpt-3-xl")(290_000) == pytest.approx(2e-5)
+
+
+@pytest.mark.parametrize("name", ["gpt-3-small", "gpt-3-medium", "gpt-3-large", "gpt-3-xl"])
+def test_gpt3_counts_its_steps_in_tokens(name):
+    train = recipe_of(name).train
+    ramp = train.batch_ramp
+    assert ramp is not None
+
+    def tokens(steps):
+        return train.length * ramp_rows(ramp, train.batch_size or 0, steps)
+
+    assert tokens(1) == 32 * 1024
+    assert tokens(train.warmup) == pytest.approx(375e6, rel=1e-3)
+    assert 4e9 <= tokens(ramp.steps) <= 12e9
+    assert tokens(train.steps) == pytest.approx(300e9, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["t5-small", "t5-base", "t5-1.1-base"])
+def test_t5_reads_512_tokens_and_writes_114(name):
+    recipe = recipe_of(name)
+    objective = objective_of(recipe)
+    assert isinstance(objective, SpanCorruption)
+    assert objective.lengths(recipe.train.length) == (568, 512, 114)  # T5-2
+    assert objective.weights == {"span": 1.0, "z": 1e-4}  # T5-5
