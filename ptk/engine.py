@@ -88,7 +88,7 @@ class Training:
         """One update. Returns the summed losses of this process, the gradient norm, and the flags of all processes."""
         names = list(self.objective.weights)
         local = [sum(self.objective.counts(batch)[name] for batch in batches) for name in names]
-        tokens = sum(token_count(batch) for batch in batches)
+        tokens = sum(self.objective.tokens(batch) for batch in batches)
         counts, flags = self.over_processes([*local, tokens], flags)
         parts = [self.backward(batches, number, names, counts, state.step) for number in range(len(batches))]
         norm = float(self.accelerator.clip_grad_norm_(self.module.parameters(), self.spec.clip or math.inf))  # type: ignore[arg-type]
@@ -139,11 +139,6 @@ def mixed(*numbers: int) -> int:
         result = (result ^ number) * 0x9E3779B97F4A7C15 % (1 << 64)
         result ^= result >> 29
     return result
-
-
-def token_count(batch: Batch) -> int:
-    """Real tokens of a batch, padding left out."""
-    return int(batch["attention_mask"].sum()) if "attention_mask" in batch else batch["input_ids"].numel()
 
 
 def on(device: torch.device, batch: Batch) -> Batch:

@@ -20,6 +20,7 @@ AUTO = {  # end of a class's name -> who loads it
     "LMHeadModel": "AutoModelForCausalLM",
     "ForCausalLM": "AutoModelForCausalLM",
     "ForConditionalGeneration": "AutoModelForSeq2SeqLM",
+    "MTModel": "AutoModelForSeq2SeqLM",
 }
 CARD = """# {{ name }}
 

@@ -60,7 +60,7 @@ class TokenizerSpec:
     """Lowercase, and take accents off everything but Hangul."""
     path: str | None = None
     """A folder, a hub id, a SentencePiece ``.model`` or a ``vocab.txt`` to load instead."""
-    extend: tuple[str, ...] = ()
+    special_tokens: tuple[str, ...] = ()
     """Special tokens to add, such as the mode tokens of UL2."""
 
 

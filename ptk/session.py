@@ -112,11 +112,14 @@ def check_division(recipe: Recipe, processes: int) -> None:
 
 
 def held_out_batches(
-    sources: Sequence[RowSource], tokenizer: Tokenizer, examples: int, accelerator: "Accelerator"
+    objective: Objective, sources: Sequence[RowSource], tokenizer: Tokenizer, examples: int, accelerator: "Accelerator"
 ) -> list[Batch]:
-    """This process's batches of at most ``examples`` rows of each source, always the same ones (ENG-4)."""
+    """This process's batches of at most ``examples`` rows, always the same ones (ENG-4).
+
+    ``sources`` has one for each member of the objective, which gives its share of the rows, as in training.
+    """
     found: list[Batch] = []
-    for source in sources:
+    for (share, _), source in zip(objective.weighted().values(), sources, strict=True):
         source.objective.check(source.documents, tokenizer, source.length, held_out=True)
         table = rows.rows(source, 0)
         if not len(table):
@@ -125,8 +128,15 @@ def held_out_batches(
             )
         most = min(VALIDATION_ROWS, max(1, VALIDATION_TOKENS // source.length))
         mine = batches.Division(accelerator.process_index, accelerator.num_processes, most)
-        found += batches.held_out(table, examples, tokenizer, mine, source.seed)
+        found += batches.held_out(table, max(1, round(examples * share)), tokenizer, mine, source.seed)
     return found
+
+
+def of_its_own(recipe: Recipe, model: nn.Module) -> list[str]:
+    """The ``model:`` settings that weights to start from (``init``) have otherwise, and keep."""
+    wanted = recipe_file.model_settings(recipe) if recipe.init else {}
+    config = model.config.to_dict()  # type: ignore[operator,union-attr]
+    return [f"{k} {config[k]} (not {v})" for k, v in wanted.items() if k in config and config[k] != v]
 
 
 def parameter_count(model: nn.Module) -> int:
@@ -174,4 +184,5 @@ class Session:
         return held_out_rows(self.objective, self.data.store, self.recipe.evaluate, self.plan.stages[-1].length)
 
     def held_out_batches(self) -> list[Batch]:
-        return held_out_batches(self.held_out(), self.data.tokenizer, self.recipe.evaluate.examples, self.accelerator)
+        examples = self.recipe.evaluate.examples
+        return held_out_batches(self.objective, self.held_out(), self.data.tokenizer, examples, self.accelerator)

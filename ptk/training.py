@@ -20,7 +20,7 @@ from ptk.objectives.objective import Batch
 from ptk.progress import Bar, Talk
 from ptk.recipe import Recipe
 from ptk.resuming import resumed
-from ptk.session import Session, check_division, make_plan, objective_of, parameter_count, with_steps
+from ptk.session import Session, check_division, make_plan, objective_of, of_its_own, parameter_count, with_steps
 
 MEASURED_SECONDS = 8.0  # of training steps, to turn minutes into steps
 MEASURED_STEPS = 8  # at least
@@ -187,6 +187,8 @@ def describe(session: Session, model: nn.Module) -> None:
     held = split(store, session.recipe.evaluate)[1]
     talk.say(f"held out: {held.rule} ({held.lengths().sum():,} of {store.manifest['tokens']:,} tokens)")
     talk.say(f"model: {type(model).__name__}, {parameter_count(model):,} parameters")
+    if kept := of_its_own(session.recipe, model):
+        talk.warn(f"init: {session.recipe.init} brings its own {', '.join(kept)}")
     for number, stage in enumerate(made.stages):
         size = f"{stage.batch_size:,} rows" if stage.batch_size else f"{stage.batch_tokens:,} tokens"
         size += f" (from {stage.ramp.start:,} on, in {stage.ramp.steps:,} steps)" if stage.ramp else ""

@@ -42,6 +42,11 @@ EVERY_OBJECTIVE = {
     "span_corruption-mass": ("{name: span_corruption, noise: mass}", T5, UNIGRAM),
     "prefix_lm": ("{name: prefix_lm}", T5, UNIGRAM),
     "prefix_lm-decoder": ("{name: prefix_lm, prefix_in: decoder}", GPT2, CHAR),
+    "mixture-decoder": (
+        "{name: mixture, members: {c: {name: causal_lm}, p: {name: prefix_lm, prefix_in: decoder}}}",
+        GPT2,
+        CHAR,
+    ),
     "mixture": (f"{{name: mixture, members: {MEMBERS}}}", T5, UNIGRAM),
 }
 

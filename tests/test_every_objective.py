@@ -7,8 +7,10 @@ import torch
 from conftest import EVERY_OBJECTIVE, sections_of
 from running import QUIET, equal, logged, session, trajectory
 
-from ptk import recipe_file
+from ptk import device, inspection, recipe_file
 from ptk.checkpoint import State
+from ptk.evaluation import pretrained
+from ptk.prediction import lines
 from ptk.training import pretrain
 
 every = pytest.mark.parametrize("name", EVERY_OBJECTIVE)
@@ -57,3 +59,30 @@ def test_eight_rows_can_be_overfitted(tiny, name):
         losses, _, _ = training.step(batch, state, (0, 0))
     for part in made.objective.weights.keys() - {"z"}:
         assert float(losses[part].total / losses[part].count) < 0.1, part
+
+
+@every
+def test_it_is_shown_checked_scored_and_answers(tiny, tiny_text, tmp_path, name, capsys, monkeypatch):
+    """What a user does around a run, with the same numbers wherever they are told."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(device, "cpu_has_bf16", lambda: False)  # one precision a process
+    recipe = recipe_file.load(str(tiny(**sections_of(name, dropout=0.1))), ["train.steps=2"]).recipe
+    inspection.show(recipe, 3)
+    shown = capsys.readouterr().out
+    assert shown.count("\nrow ") == 3
+    found = inspection.check(recipe)
+    assert 0 < found["rows"]["filled"] <= 1
+    results = pretrain(recipe, tmp_path / "run", talk=QUIET)
+    again = pretrained.evaluate(str(tmp_path / "run"), None, tmp_path / "again", shown=2)
+    assert again["metrics"] == pytest.approx(results["metrics"], rel=1e-5)
+    assert again["baselines"] == pytest.approx(results["baselines"])
+    bare = pretrained.evaluate(str(tmp_path / "run" / "model"), str(tiny_text), tmp_path / "bare")
+    known = {"mixture": "prefix_lm", "mixture-decoder": "prefix_lm"}  # by what its configuration keeps
+    task = known.get(name, name.partition("-")[0])
+    assert bare["task"] == task
+    if name in ("mlm", "causal_lm", "prefix_lm", "prefix_lm-decoder"):  # of the others settings are not kept
+        again = pretrained.evaluate(str(tmp_path / "run"), str(tiny_text), tmp_path / "third")
+        assert bare["metrics"]["loss"] == pytest.approx(again["metrics"]["loss"], rel=0.1)
+    line = "the cat sees [MASK] red house." if name.startswith("mlm") else "the cat sees a red"
+    (answer,) = lines.answers(str(tmp_path / "run"), [line])
+    assert answer.startswith("the cat sees") or name.startswith("span")

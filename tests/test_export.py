@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
 from conftest import sections_of
 from running import QUIET
 
-from ptk import recipe_file
+from ptk import recipe_file, training
 from ptk.data import tokenizer as tokenizers
 from ptk.errors import RecipeError
 from ptk.models import load
@@ -45,18 +46,36 @@ KINDS = {
 }
 
 
+TEXT = torch.arange(5, 12)[None]
+
+
+def logits_of(model: torch.nn.Module) -> torch.Tensor:
+    more = {"decoder_input_ids": TEXT} if model.config.is_encoder_decoder else {}
+    with torch.no_grad():
+        return model.eval()(input_ids=TEXT, **more).logits
+
+
 @pytest.fixture
-def runs(tiny, tmp_path):
+def runs(tiny, tmp_path, monkeypatch):
+    """A run of each kind; the logits of each model as it was when its training ended."""
+    trained = {}
+    monkeypatch.setattr(training, "finish", partial(keep_logits, trained, training.finish))
     for name in KINDS:
         sections = sections_of("span_corruption" if name == "untied" else name, 0.0)
         if name == "untied":  # T5 1.1, which transformers 5 would tie
             sections["model"] = sections["model"].replace("}", ", tie_word_embeddings: false}")
         recipe = recipe_file.load(str(tiny(**sections)), ["train.steps=2"]).recipe
         pretrain(recipe, tmp_path / name, talk=QUIET)
-    return tmp_path
+    return tmp_path, trained
+
+
+def keep_logits(trained, finish, session, model, *rest):
+    trained[session.run.folder.name] = logits_of(model)
+    return finish(session, model, *rest)
 
 
 def test_models_load_and_write_with_ptk_uninstalled(runs, environment):
+    runs, trained = runs
     asked = [f"{runs / name / 'model'}={auto}" for name, (auto, _) in KINDS.items()]
     done = subprocess.run([sys.executable, "-c", PLAIN, *asked], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -67,6 +86,7 @@ def test_models_load_and_write_with_ptk_uninstalled(runs, environment):
         end = [tokenizer.eos_id] if auto == "AutoModelForSeq2SeqLM" else []  # as its rows had it
         assert (plain["class"], plain["ids"]) == (kind, [*ids, *end]), name
         model = load.load(str(runs / name))
+        torch.testing.assert_close(logits_of(model), trained[name], rtol=0, atol=1e-5)
         batch = {"input_ids": torch.tensor([plain["ids"]])}
         if end:
             batch["decoder_input_ids"] = batch["input_ids"][:, :5]

@@ -38,7 +38,7 @@ def solve(inputs: int, density: float, mean_span: float, more_spans: int = 0) ->
     """
 
     def corrupted(row: int) -> Lengths:
-        noise = round(row * density)
+        noise = max(round(row * density), 1)
         spans = max(round(noise / mean_span), 1) + more_spans  # below 12 tokens the original forgets the one
         return Lengths(row, row - noise + spans + 1, noise + spans + 1)
 

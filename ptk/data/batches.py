@@ -63,7 +63,7 @@ def padding(sources: Sequence[RowSource], tokenizer: Tokenizer) -> dict[str, int
 
 
 def micro_batches(examples: Sequence[Example], division: Division) -> Iterator[Sequence[Example]]:
-    """Divide one process's examples, in order, by number or by tokens (rows x longest row)."""
+    """Divide one process's examples, in order, by number or by tokens (rows x the longest, read or written)."""
     if division.micro_batch_tokens is None:
         size = division.micro_batch_size or max(1, len(examples))
         yield from (examples[start : start + size] for start in range(0, len(examples), size))
@@ -71,10 +71,11 @@ def micro_batches(examples: Sequence[Example], division: Division) -> Iterator[S
     part: list[Example] = []
     longest = 0
     for example in examples:
-        longest = max(longest, len(example["input_ids"]))
+        size = max(len(example["input_ids"]), np.size(example.get("labels", ())))
+        longest = max(longest, size)
         if part and longest * (len(part) + 1) > division.micro_batch_tokens:
             yield part
-            part, longest = [], len(example["input_ids"])
+            part, longest = [], size
         part.append(example)
     if part:
         yield part

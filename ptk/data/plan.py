@@ -71,6 +71,13 @@ def stage(
     within = weighted / np.maximum(weighted.sum(1, keepdims=True), 1e-9)
     quota = np.round(np.array(shares) @ apart.sum(1) * np.array(shares)[:, None] * within).astype(int).ravel()
     total = int(quota.sum())
+    for member, given in zip(members, quota.tolist(), strict=True):
+        if not given:
+            which = f"member {(member.member or 0) + 1} of the mixture" if member.member is not None else "a source"
+            raise DataError(
+                f"weights: {which} has no row of {member.length} tokens in an epoch of {total:,}; "
+                "give it a larger weight or more text, or leave it out"
+            )
     if total < (batch_size or 1):
         raise DataError(
             f"train.batch_size: a batch of {batch_size} rows, but an epoch of the corpus has only {total:,} of "
@@ -196,7 +203,8 @@ class Plan:
             lengths = np.empty(len(row), np.int64)
             for m, e in np.unique(np.stack([member, own_epoch]), axis=1).T.tolist():
                 these = (member == m) & (own_epoch == e)
-                lengths[these] = self.rows(number, m, e).lengths()[row[these]]
+                objective = where.members[m].objective
+                lengths[these] = objective.reads(self.rows(number, m, e).lengths()[row[these]])
             for old in [key for key in self._bounds if key[0] != number or 0 < key[1] < epoch - 1]:
                 del self._bounds[old]
             self._bounds[number, epoch] = token_bounds(np.cumsum(lengths), where.batch_tokens or 1)

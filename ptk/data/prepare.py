@@ -61,7 +61,7 @@ def tokenized(corpus: Corpus, tokenizer: Tokenizer, talk: Talk) -> Store:
 def load_or_train(spec: TokenizerSpec, corpus: Corpus, talk: Talk) -> Tokenizer:
     """Load the tokenizer the recipe names, or train it on the corpus, once for (corpus, settings); then extend it."""
     found = tokenizers.load(spec.path) if spec.path is not None else trained(spec, corpus, talk)
-    return found.extended(spec.extend) if spec.extend else found
+    return found.extended(spec.special_tokens) if spec.special_tokens else found
 
 
 def trained(spec: TokenizerSpec, corpus: Corpus, talk: Talk) -> Tokenizer:

@@ -69,9 +69,9 @@ def objective_from_config(folder: str, config: Any) -> tuple[str, Objective, int
         if getattr(config, "prefix_lm", False):
             return "prefix_lm", PrefixLanguageModelling(prefix_in="decoder", fidelity="fixed"), positions
         return "causal_lm", CausalLanguageModelling(fidelity="fixed"), positions
-    if architecture.endswith("ForConditionalGeneration"):
-        if getattr(config, "continues", False):
-            return "prefix_lm", PrefixLanguageModelling(fidelity="fixed"), positions
+    if config.is_encoder_decoder and getattr(config, "continues", False):
+        return "prefix_lm", PrefixLanguageModelling(fidelity="fixed"), positions
+    if architecture.endswith("ForConditionalGeneration") and len(tokenizers.load(folder).sentinel_ids):
         return "span_corruption", SpanCorruption(fidelity="fixed"), positions
     second = {"BertForPreTraining": "next", "AlbertForPreTraining": "order"}.get(architecture)
     if second is None:
@@ -100,7 +100,7 @@ def evaluate(
     part = "all" if data else "validation"
     scored = what.objective.for_validation(what.evaluate.mask_rate)
     sources = held_out_rows(what.objective, ready.store, what.evaluate, what.length, part)
-    found = held_out_batches(sources, tokenizer, what.evaluate.examples, accelerator)
+    found = held_out_batches(scored, sources, tokenizer, what.evaluate.examples, accelerator)
     losses = engine.evaluate(scored, model, found, accelerator)
     results = {
         "task": what.task,

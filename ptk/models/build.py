@@ -37,21 +37,31 @@ def config(settings: Mapping[str, Any], tokenizer: "Tokenizer", length: int) -> 
 
 
 def special_ids(model_type: str, tokenizer: "Tokenizer") -> dict[str, int]:
-    """The tokenizer's special ids by the configuration's names.
+    """The tokenizer's special ids by the configuration's names: a family's own would be those of other tokens.
 
     A decoder starts with what it starts with in its family: T5's with the padding (T5-5), BART's with end-of-text.
+    Raises RecipeError for an encoder-decoder without padding.
     """
     from transformers import AutoConfig
 
-    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_id") for name in ("pad", "bos", "eos", "cls", "sep")}
+    ids: dict[str, Any] = {f"{name}_token_id": getattr(tokenizer, f"{name}_id") for name in ("pad", "bos", "eos")}
+    more = {f"{name}_token_id": getattr(tokenizer, f"{name}_id") for name in ("cls", "sep")}
+    ids |= {name: id_ for name, id_ in more.items() if id_ is not None}
     usual = AutoConfig.for_model(model_type)
     if usual.is_encoder_decoder:
+        if tokenizer.pad_id is None:
+            raise RecipeError(
+                f"model.type: {model_type} starts its decoder with a padding token (T5-5), and the tokenizer has none; "
+                "use one that has, such as tokenizer.kind=unigram"
+            )
         start = getattr(usual, "decoder_start_token_id", None)
         role = "eos" if start is not None and start == usual.eos_token_id else "pad"
         ids["decoder_start_token_id"] = ids[f"{role}_token_id"]
         if getattr(usual, "forced_eos_token_id", None) is not None:
             ids["forced_eos_token_id"] = ids["eos_token_id"]
-    return {name: number for name, number in ids.items() if number is not None}
+    if ids["eos_token_id"] is None and tokenizer.end is not None:  # what rows have between documents ends a text
+        ids["eos_token_id"] = tokenizer.end[1]
+    return ids
 
 
 def model(
@@ -71,16 +81,28 @@ def model(
         "seq2seq_lm": transformers.AutoModelForSeq2SeqLM,
     }[head]
     if settings.get("init"):
-        return started(auto, head, settings["init"], tokenizer, length)
-    made = config(settings, tokenizer, length)
-    check_kind(head, made)
-    model = auto.from_config(made)
-    if settings.get("tie_word_embeddings") is False:
-        untie(model)
-    if truncated_init:
-        truncate_init(model)
+        model = started(auto, head, settings["init"], tokenizer, length)
+    else:
+        made = config(settings, tokenizer, length)
+        check_kind(head, made)
+        model = fresh(auto, made)
+        if settings.get("tie_word_embeddings") is False:
+            untie(model)
+        if truncated_init:
+            truncate_init(model)
     generates_only(model, tokenizer)
     return model
+
+
+def fresh(auto: Any, made: Any) -> nn.Module:
+    """A model of a configuration. Raises RecipeError with what transformers says of one that cannot be."""
+    try:
+        return auto.from_config(made)
+    except (ValueError, AssertionError, ZeroDivisionError, RuntimeError) as error:  # each family has its own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise RecipeError(
+            f"model: {auto.__name__} cannot make a {made.model_type} of these settings: {reason}"
+        ) from error
 
 
 def untie(model: Any) -> None:
@@ -106,8 +128,8 @@ def generates_only(model: nn.Module, tokenizer: "Tokenizer") -> None:
     """Tell ``generate`` of the entries that only round the vocabulary up: they are never written (ENG-5)."""
     settings: Any = getattr(model, "generation_config", None)
     size: Any = model.config.vocab_size  # type: ignore[union-attr]
-    if settings is not None and size > tokenizer.vocab_size:
-        settings.suppress_tokens = list(range(tokenizer.vocab_size, size))
+    if settings is not None:
+        settings.suppress_tokens = list(range(tokenizer.vocab_size, size)) or None
 
 
 def started(auto: Any, head: Head, init: str, tokenizer: "Tokenizer", length: int) -> nn.Module:
@@ -117,7 +139,8 @@ def started(auto: Any, head: Head, init: str, tokenizer: "Tokenizer", length: in
     if positions is not None and length > positions:
         raise RecipeError(f"train.length: {length} tokens do not fit the {positions} positions of {init}; give fewer")
     with load.readable(init):
-        made = auto.from_pretrained(load.folder_of(init))
+        # Whatever they were saved in: weights to train are fp32, and autocast makes of them what a step wants.
+        made = auto.from_pretrained(load.folder_of(init), dtype=torch.float32)
     if made.config.vocab_size < tokenizer.vocab_size:
         raise RecipeError(
             f"init: {init} has {made.config.vocab_size:,} entries, the tokenizer {tokenizer.vocab_size:,}; "

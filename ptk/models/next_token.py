@@ -32,7 +32,10 @@ def decoder_only_inputs(model: nn.Module, batch: Batch) -> dict[str, Any]:
     """The arguments of a decoder. Padding stands on the right, behind all that a token sees, and needs no mask."""
     inputs = {name: batch[name] for name in ("input_ids", "position_ids") if name in batch}
     if "document" in batch or "prefix" in batch:
-        inputs["attention_mask"] = additive(visible(batch), next(model.parameters()).dtype)
+        kind, dtype = batch["input_ids"].device.type, next(model.parameters()).dtype
+        # Cast once here, not in every layer, where each copy would be kept for the backward pass.
+        used = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else dtype
+        inputs["attention_mask"] = additive(visible(batch), used)
     return {**inputs, **without_cache(model)}
 
 
@@ -75,18 +78,15 @@ def check_visibility(model: nn.Module, batch: Batch, remedy: str) -> None:
     An encoder sees what follows; some families (OpenAIGPT, recurrent ones) cannot keep documents apart.
     """
     kind = model.config.model_type  # type: ignore[union-attr]
-    message = f"model.type: tokens of {kind} do not see just what this objective lets them see; {remedy}"
+    message = f"model.type: tokens of {kind} do not see just what this objective lets them see"
+    seen = seen_by(model, batch) if len(batch) == 1 else None  # without a mask whatever is raised is another fault
     try:
-        right = bool(seen_by(model, batch).eq(visible(batch)[0]).all())
-    except (
-        RuntimeError,
-        ValueError,
-        TypeError,
-        IndexError,
-    ) as error:  # a mask of its own: OpenAIGPT's is always causal
-        raise RecipeError(message) from error
-    if not right:
-        raise RecipeError(message)
+        seen = seen_by(model, batch) if seen is None else seen
+    except Exception as error:  # whatever a family raises that has a mask of its own, as OpenAIGPT has
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise RecipeError(f"{message} ({reason}); {remedy}") from error
+    if seen.ne(visible(batch)[0]).any():
+        raise RecipeError(f"{message}; {remedy}")
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ import numpy as np
 
 from ptk.corruption import packing
 from ptk.metrics import Mean
-from ptk.objectives.generation import Architecture, Generation, bounds, separator, table, with_separators
+from ptk.objectives.generation import Architecture, Generation, bounds, separator, start, table, with_separators
 from ptk.objectives.objective import IGNORE, Batch, Example, Row, Table
 from ptk.recipe import STRICT
 
@@ -57,8 +57,8 @@ class CausalLanguageModelling(Generation):
 
     def encode(self, row: Row, tokenizer: "Tokenizer", rng: np.random.Generator) -> Example:
         """input_ids, labels [T]; to isolate documents also document and position_ids [T]."""
-        mark = separator(tokenizer)
-        parts = [with_separators(*both, mark) for both in zip(row.segments, row.marks, strict=True)]
+        edges = start(tokenizer), separator(tokenizer)
+        parts = [with_separators(*both, *edges) for both in zip(row.segments, row.marks, strict=True)]
         example = {
             "input_ids": np.concatenate([part[:-1] for part in parts]),
             "labels": np.concatenate([part[1:] for part in parts]),
@@ -81,7 +81,11 @@ class CausalLanguageModelling(Generation):
             check_visibility(model, asked, "set objective.isolate_documents=false, or name gpt2 or llama")
 
     def marks(self, tokenizer: "Tokenizer") -> dict[str, Any]:
-        return {"document_start_id": separator(tokenizer)}
+        return {"document_start_id": start(tokenizer)}
+
+    @property
+    def mixes(self) -> bool:
+        return not self.isolate_documents
 
     def loss(self, model: "nn.Module", batch: Batch) -> dict[str, Mean]:
         if self.over_positions(model):
@@ -97,7 +101,7 @@ class CausalLanguageModelling(Generation):
         return int(documents.lengths().sum()) + len(documents)
 
     def show(self, example: Example, tokenizer: "Tokenizer") -> tuple[str, list[tuple[str, str]]]:
-        ids, mark = example["input_ids"], separator(tokenizer)
+        ids, mark = example["input_ids"], start(tokenizer)
         document = np.cumsum(ids == mark)
         roles = ["special" if i == mark else ("first", "second")[d % 2] for i, d in zip(ids, document, strict=True)]
         apart = ", kept apart" if self.isolate_documents else ""
@@ -107,7 +111,10 @@ class CausalLanguageModelling(Generation):
     def notes(self, fidelity: str, model_type: str) -> list[str]:
         if fidelity != "paper" or model_type != "openai-gpt":
             return []
-        return ["GPT1-2: in training the softmax runs over vocabulary and positions"]
+        return [
+            "GPT1-2: the softmax runs over vocabulary and positions, in the scores above too; that dropout acts on the "
+            "whole embedding matrix is not reproduced"
+        ]
 
 
 OBJECTIVE = CausalLanguageModelling

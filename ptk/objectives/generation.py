@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ptk.data.tokenizer import Around, Tokenizer
 
 BEGINS, ENDS = 1, 2  # marks of a span: a separator stands before it, behind it
+MARKS = ("document_start_id", "prefix_lm", "continues", "span_mode_id", "prefix_mode_id")
 Architecture = Literal["decoder", "encoder_decoder"]
 
 
@@ -37,6 +38,11 @@ class Generation(Objective):
         """Which kind of model it is for."""
 
     @property
+    def mixes(self) -> bool:
+        """Whether one forward pass of a mixture, and the plain loss, do for its rows too."""
+        return type(self).loss is Generation.loss
+
+    @property
     def around(self) -> "Around":  # type: ignore[override]
         return "end" if self.architecture == "encoder_decoder" else "nothing"
 
@@ -51,8 +57,9 @@ class Generation(Objective):
         head = {"decoder": "causal_lm", "encoder_decoder": "seq2seq_lm"}[self.architecture]
         made = build.model(head, settings, tokenizer, self.longest(length))  # type: ignore[arg-type]
         self.check_model(made)
-        for name, value in self.marks(tokenizer).items():
-            setattr(made.config, name, value)
+        for name in MARKS:
+            vars(made.config).pop(name, None)  # what init was trained for is over
+        vars(made.config).update(self.marks(tokenizer))
         return made
 
     def longest(self, length: int) -> int:
@@ -63,11 +70,16 @@ class Generation(Objective):
         """Raises RecipeError when tokens would see what they must not."""
 
     def marks(self, tokenizer: "Tokenizer") -> dict[str, Any]:
-        """What the model's configuration keeps so that ``ptk predict`` reads text as this objective wrote it."""
+        """Those of ``MARKS`` that the model's configuration keeps, for ``ptk predict`` to read text as rows had it."""
         return {}
 
     def counts(self, batch: Batch) -> dict[str, int]:
         return dict.fromkeys(self.weights, int((batch["labels"] != IGNORE).sum()))
+
+    def tokens(self, batch: Batch) -> int:
+        """Tokens read, and those that an encoder-decoder writes."""
+        read = super().tokens(batch)
+        return read + int((batch["labels"] != IGNORE).sum()) if self.architecture == "encoder_decoder" else read
 
     def loss(self, model: "nn.Module", batch: Batch) -> dict[str, Mean]:
         """Summed cross entropy of the labels, and how many of them are the most probable token."""
@@ -90,10 +102,15 @@ class Generation(Objective):
 
 
 def separator(tokenizer: "Tokenizer") -> int:
-    """The id that stands between documents (LM-1). Raises DataError when the tokenizer has none."""
+    """The id that ends a document (LM-1). Raises DataError when the tokenizer has none."""
     if tokenizer.end is not None:
         return tokenizer.end[1]
     raise DataError("the tokenizer has no end-of-text token to stand between documents; use tokenizer.kind=bpe")
+
+
+def start(tokenizer: "Tokenizer") -> int:
+    """The id that a decoder's documents begin with: its own where the tokenizer has one, else that of their end."""
+    return separator(tokenizer) if tokenizer.bos_id is None else tokenizer.bos_id
 
 
 def bounds(documents: "Documents", block: range) -> tuple[np.ndarray, np.ndarray]:
@@ -124,7 +141,7 @@ def table(starts: np.ndarray, stops: np.ndarray, cuts: np.ndarray, ahead: bool, 
     return Table(np.searchsorted(cuts[:, 3], np.arange(rows + 1)), spans, {}, left_out)
 
 
-def with_separators(segment: np.ndarray, mark: int, separator: int) -> np.ndarray:
+def with_separators(segment: np.ndarray, mark: int, start: int, end: int) -> np.ndarray:
     """The ids of one span, with the separators that its mark tells of."""
-    before, behind = [separator] * bool(mark & BEGINS), [separator] * bool(mark & ENDS)
+    before, behind = [start] * bool(mark & BEGINS), [end] * bool(mark & ENDS)
     return np.concatenate([before, segment, behind]).astype(np.int64)

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from ptk.data.tokenizer import Tokenizer
 
 
+TAKEN = {"mixture", "loss", "z", "perplexity", "pseudo_perplexity", "bits_per_byte", "step", "split", "lr"}
+TAKEN |= {"grad_norm", "tokens", "tokens_per_second", "seconds"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Mixture(Generation):
     """The ``objective:`` section of ``name: mixture``."""
@@ -43,21 +47,20 @@ class Mixture(Generation):
             weight = settings.get("weight", 1.0)
             if type(weight) not in (int, float) or not 0 < weight < float("inf"):
                 raise ValueError(f"members.{name}.weight: {weight!r} is not a number above 0")
-            if name in (self.part, "loss", "z") or name.endswith("_accuracy"):
-                raise ValueError(f"members.{name}: the name of another loss; choose one of your own")
+            if name in TAKEN or name.endswith("_accuracy"):
+                raise ValueError(f"members.{name}: a name that results have already; choose another")
         kinds = {name: self.kind(member) for name, member in self.parts.items()}
         if len(self.members) < 2 or len(set(kinds.values())) > 1 or None in kinds.values():
             said = ", ".join(f"{name} {kind or 'not for one'}" for name, kind in kinds.items())
             raise ValueError(
                 f"members: {said or 'none'}; a mixture has two or more, all for a decoder or all for an "
-                "encoder_decoder, without isolate_documents or z_loss"
+                "encoder_decoder, none a mixture itself or with isolate_documents or z_loss"
             )
 
     @staticmethod
     def kind(member: Objective) -> Architecture | None:
         """The kind of model that one forward pass of a mixture needs; None for what cannot be mixed."""
-        apart = getattr(member, "isolate_documents", False) or getattr(member, "z_loss", 0)
-        return member.architecture if isinstance(member, Generation) and not apart else None
+        return member.architecture if isinstance(member, Generation) and member.mixes else None
 
     @cached_property
     def parts(self) -> dict[str, Generation]:
@@ -89,15 +92,17 @@ class Mixture(Generation):
         return max(member.longest(length) for member in self.parts.values())
 
     def marks(self, tokenizer: "Tokenizer") -> dict[str, Any]:
-        return {name: value for member in self.parts.values() for name, value in member.marks(tokenizer).items()}
+        """Those of all members; of two that differ the first one's."""
+        members = reversed(self.parts.values())
+        return {name: value for member in members for name, value in member.marks(tokenizer).items()}
 
     def check_model(self, model: "nn.Module") -> None:
         for member in self.parts.values():
             member.check_model(model)
 
-    def check(self, documents: "Documents", tokenizer: "Tokenizer", length: int, held_out: bool) -> None:
-        for member in self.parts.values():
-            member.check(documents, tokenizer, length, held_out)
+    @property
+    def mixes(self) -> bool:
+        return False
 
     def loss(self, model: "nn.Module", batch: Batch) -> dict[str, Mean]:
         """``mixture``, over all rows, and each member's by its name; ``member`` [B] tells whose a row is."""

@@ -86,6 +86,15 @@ class Objective(ABC):
     def counts(self, batch: Batch) -> dict[str, int]:
         """How many labels each loss of ``weights`` has in the batch; no synchronisation with a device."""
 
+    def tokens(self, batch: Batch) -> int:
+        """Tokens that the model works on, padding left out: what tokens a second counts."""
+        mask = batch.get("attention_mask")
+        return batch["input_ids"].numel() if mask is None else int(mask.sum())
+
+    def reads(self, stored: np.ndarray) -> np.ndarray:
+        """Tokens that are read of rows with so many ``stored`` ones [R], for ``train.batch_tokens``."""
+        return stored
+
     @abstractmethod
     def loss(self, model: "nn.Module", batch: Batch) -> dict[str, Mean]:
         """Every loss, and what is reported beside it, as (total, count)."""

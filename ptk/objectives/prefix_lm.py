@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from ptk.corruption import packing
-from ptk.objectives.generation import Architecture, Generation, bounds, separator, table, with_separators
+from ptk.objectives.generation import Architecture, Generation, bounds, separator, start, table, with_separators
 from ptk.objectives.objective import Example, Row, Table
 from ptk.objectives.span_corruption import mode_id
 from ptk.recipe import STRICT
@@ -66,11 +66,12 @@ class PrefixLanguageModelling(Generation):
     def encode(self, row: Row, tokenizer: "Tokenizer", rng: np.random.Generator) -> Example:
         """input_ids [T], labels [K]; in a decoder also prefix [], the last position that is seen both ways.
 
-        The prefix has 1 to n - 1 of the n tokens, each length as probable as any other.
+        The prefix has 1 to n - 1 of the n tokens, each length as probable as any other. An encoder-decoder reads and
+        writes an end-of-text behind every piece, as T5's own tasks do; a decoder only where the document ends.
         """
         end = separator(tokenizer)
         mode = [] if self.mode_token is None else [mode_id(tokenizer, self.mode_token)]
-        ids = with_separators(row.segments[0], row.marks[0], end)
+        ids = with_separators(row.segments[0], row.marks[0], start(tokenizer), end)
         if self.prefix_in == "encoder":
             split = int(rng.integers(1, len(ids)))
             read = np.concatenate([mode, ids[:split], [end]]).astype(np.int64)
@@ -86,13 +87,16 @@ class PrefixLanguageModelling(Generation):
 
             from ptk.models.next_token import check_visibility
 
-            asked = {"input_ids": torch.arange(4)[None], "prefix": torch.tensor([1])}
-            check_visibility(model, asked, "name gpt2 or llama, or set objective.prefix_in=encoder with a t5")
+            asked = {"input_ids": torch.arange(4)[None]}
+            remedy = "name gpt2 or llama, or set objective.prefix_in=encoder with a t5"
+            check_visibility(model, asked, remedy)  # by itself it is causal, as the prefix is its mask's affair alone
+            check_visibility(model, asked | {"prefix": torch.tensor([1])}, remedy)
 
     def marks(self, tokenizer: "Tokenizer") -> dict[str, Any]:
+        mode = {} if self.mode_token is None else {"prefix_mode_id": mode_id(tokenizer, self.mode_token)}
         if self.prefix_in == "encoder":
-            return {"continues": True}
-        return {"prefix_lm": True, "document_start_id": separator(tokenizer)}
+            return {"continues": True, **mode}
+        return {"prefix_lm": True, "document_start_id": start(tokenizer), **mode}
 
     def show(self, example: Example, tokenizer: "Tokenizer") -> tuple[str, list[tuple[str, str]]]:
         ids, labels = example["input_ids"].tolist(), example["labels"].tolist()

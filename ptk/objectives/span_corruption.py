@@ -7,7 +7,7 @@ uncorrupted row and of the targets follow (T5-2).
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge, Interval
@@ -103,7 +103,7 @@ class SpanCorruption(Generation):
     def encode(self, row: Row, tokenizer: "Tokenizer", rng: np.random.Generator) -> Example:
         """input_ids [T] and labels [K], each with end-of-text behind it (T5-1)."""
         end = separator(tokenizer)
-        parts = [with_separators(*both, end) for both in zip(row.segments, row.marks, strict=True)]
+        parts = [with_separators(*both, end, end) for both in zip(row.segments, row.marks, strict=True)]
         inputs, targets = self.corrupt(np.concatenate(parts), tokenizer, rng)
         mode = [] if self.mode_token is None else [mode_id(tokenizer, self.mode_token)]
         return {"input_ids": np.concatenate([mode, inputs, [end]]).astype(np.int64), "labels": np.append(targets, end)}
@@ -127,6 +127,19 @@ class SpanCorruption(Generation):
     def longest(self, length: int) -> int:
         return max(length, self.lengths(length).targets)
 
+    @property
+    def mixes(self) -> bool:
+        return not self.z_loss
+
+    def marks(self, tokenizer: "Tokenizer") -> dict[str, Any]:
+        return {} if self.mode_token is None else {"span_mode_id": mode_id(tokenizer, self.mode_token)}
+
+    def reads(self, stored: np.ndarray) -> np.ndarray:
+        if self.noise != "spans":
+            return stored + 1
+        noise = np.clip(np.round(stored * self.noise_density), 1, np.maximum(stored - 1, 1))
+        return (stored - noise + np.maximum(np.round(noise / self.mean_span_length), 1) + 1).astype(np.int64)
+
     def loss(self, model: "nn.Module", batch: Batch) -> dict[str, Mean]:
         """``span``, and ``z`` where it counts: the mean square of the log of the softmax's normaliser (T5-5)."""
         if not self.z_loss:
@@ -134,9 +147,9 @@ class SpanCorruption(Generation):
         from ptk.models.next_token import logits
         from ptk.objectives.losses import classification
 
-        found, labels = logits(model, batch), batch["labels"]
+        found, labels = logits(model, batch).float(), batch["labels"]
         parts = classification(self.part, found, labels)
-        squares = found.float().logsumexp(-1).square()
+        squares = found.logsumexp(-1).square()
         return {**parts, "z": Mean(squares.masked_fill(labels == IGNORE, 0).sum(), parts[self.part].count)}
 
     def show(self, example: Example, tokenizer: "Tokenizer") -> tuple[str, list[tuple[str, str]]]:
@@ -150,7 +163,7 @@ class SpanCorruption(Generation):
     def notes(self, fidelity: str, model_type: str) -> list[str]:
         if fidelity != "paper":
             return []
-        rules = ["T5-1: documents follow each other without a separator"]
+        rules = ["T5-1: documents follow each other without a separator (all of them, not one chunk of each of 128)"]
         rolled = "T5-3: with random_roll, where the mask begins with noise, sentinels name the kept runs"
         return [*rules, rolled] if self.random_roll else rules
 
@@ -176,5 +189,5 @@ def mode_id(tokenizer: "Tokenizer", token: str) -> int:
     """The id of a mode token. Raises RecipeError when the tokenizer does not have it."""
     found = tokenizer.id_of(token)
     if found is None:
-        raise RecipeError(f"objective: mode_token {token} is no token of the tokenizer; add it: tokenizer.extend")
+        raise RecipeError(f"objective: mode_token {token} is no token of the tokenizer; see tokenizer.special_tokens")
     return found

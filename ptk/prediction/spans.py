@@ -24,7 +24,7 @@ def answer(writer: Writer, text: str, sampling: Sampling, number: int) -> dict[s
     ``continuation`` is the rest.
     """
     names = sentinels(text, writer.tokenizer.get_vocab())
-    ids = writer.prompt(text, closed=True)
+    ids = writer.prompt(text, closed=True, mode="span_mode_id" if names else "prefix_mode_id")
     if not text.strip() or not ids:
         return {"text": ""}
     if names:

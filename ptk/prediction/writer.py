@@ -61,8 +61,10 @@ class Writer:
         width = self.model.get_output_embeddings().weight.shape[0]  # type: ignore[operator]
         return (self.special | set(range(width)).difference(ids)) - set(self.ends)
 
-    def prompt(self, text: str, closed: bool = False) -> list[int]:
+    def prompt(self, text: str, closed: bool = False, mode: str = "prefix_mode_id") -> list[int]:
         """Ids of ``text`` as it began a row of training; ``closed``: with an end behind it, as encoders read it.
+
+        ``mode``: the key of the configuration that says which mode token stood in front of it, if any did.
 
         What stands around a text is the tokenizer's affair, but ptk's decoders say by ``document_start_id`` what their
         documents began with, and its encoders of prefixes (``continues``) had nothing in front.
@@ -74,7 +76,9 @@ class Writer:
             front = [] if plain[:1] == [start] else [start]
         elif getattr(self.config, "continues", False):
             front = []
-        return [*front, *plain, *((back or self.end) if closed else [])]
+        said = getattr(self.config, mode, None)
+        modes = [] if said is None or plain[:1] == [said] else [said]
+        return [*modes, *front, *plain, *((back or self.end) if closed else [])]
 
     def room(self, used: int, sampling: Sampling, default: int) -> int:
         """New tokens to write behind ``used`` ones: the user's number, or ``default`` as far as positions reach.

@@ -22,7 +22,7 @@ DRY = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 class Words:
     """As much of a tokenizer as encode needs."""
 
-    vocab_size, pad_id, end = 128, 0, ("</s>", 1)
+    vocab_size, pad_id, bos_id, end = 128, 0, None, ("</s>", 1)
     special_ids = frozenset({0, 1})
 
 

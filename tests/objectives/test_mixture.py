@@ -9,7 +9,7 @@ from conftest import T5, UNIGRAM, sections_of
 from running import QUIET, session
 
 from ptk import recipe_file
-from ptk.errors import RecipeError
+from ptk.errors import DataError, RecipeError
 from ptk.run import Run
 from ptk.training import pretrain
 
@@ -47,7 +47,7 @@ def test_a_members_loss_is_that_of_its_rows_alone(tiny):
 
 def test_a_run_reports_every_member_beside_its_own_baseline(tiny, tmp_path: Path):
     sections = sections_of("mixture", 0.0)
-    sections["tokenizer"] = "{kind: unigram, vocab_size: 260, extend: ['[R]', '[S]']}"
+    sections["tokenizer"] = "{kind: unigram, vocab_size: 260, special_tokens: ['[R]', '[S]']}"
     recipe = recipe_file.load(
         str(tiny(**sections)), ["objective.members.r.mode_token='[R]'", "objective.members.s.mode_token='[S]'"]
     ).recipe
@@ -63,13 +63,47 @@ def test_a_run_reports_every_member_beside_its_own_baseline(tiny, tmp_path: Path
     assert '"[R]"' in tokens.read_text()
 
 
+def test_held_out_rows_are_shared_as_in_training(tiny):
+    made = session(
+        tiny(**mixed("{r: {name: span_corruption, weight: 4}, s: {name: prefix_lm}}")), "evaluate.examples=20"
+    )
+    counts = Counter(int(m) for batch in made.held_out_batches() for m in batch["member"])
+    assert counts == {0: 16, 1: 4}
+
+
+def test_a_member_that_would_give_no_row_is_refused(tiny):
+    with pytest.raises(DataError, match="member 2 of the mixture has no row"):
+        session(tiny(**mixed("{r: {name: span_corruption, weight: 2000}, s: {name: prefix_lm}}")))
+
+
+def test_weighted_sources_and_members_share_an_epoch(tiny, tiny_text, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text(tiny_text.read_text()[:4000])
+    corpus = f'[{{path: "{tiny_text}", weight: 1, split_documents: blank_line}}, {{path: "{other}", weight: 3, '
+    corpus += "split_documents: blank_line}]"
+    made = session(tiny(**sections_of("mixture", 0.0), corpus=corpus))
+    (stage,) = made.plan.stages
+    assert [(m.member, m.source) for m in stage.members] == [(m, s) for m in range(3) for s in range(2)]
+    for member, share in enumerate((0.5, 0.25, 0.25)):
+        mine = stage.quota[2 * member : 2 * member + 2]
+        assert sum(mine) / sum(stage.quota) == pytest.approx(share, abs=0.02)
+        sizes = stage.rows[2 * member : 2 * member + 2]
+        assert mine[1] / mine[0] == pytest.approx(3 * sizes[1] / sizes[0], rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("members", "message"),
     [
         ("{r: {name: span_corruption}}", "two or more"),
         ("{r: {name: span_corruption}, c: {name: causal_lm}}", "r encoder_decoder, c decoder"),
         ("{r: {name: span_corruption}, m: {name: mlm}}", "m not for one"),
-        ("{r: {name: span_corruption}, z: {name: prefix_lm}}", "members.z: the name of another loss"),
+        (
+            "{r: {name: span_corruption}, n: {name: mixture, members: {a: {name: prefix_lm}, b: {name: prefix_lm}}}}",
+            "n not",
+        ),
+        ("{r: {name: span_corruption}, q: {name: span_corruption, z_loss: 1e-4}}", "q not for one"),
+        ("{r: {name: span_corruption}, step: {name: prefix_lm}}", "members.step: a name that results have"),
+        ("{r: {name: span_corruption}, z: {name: prefix_lm}}", "members.z: a name that results have"),
         (
             "{r: {name: span_corruption, weight: 0}, s: {name: prefix_lm}}",
             "members.r.weight: 0 is not a number above 0",

@@ -18,7 +18,7 @@ SMALL = {"vocab_size": 128, "d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers":
 class Words:
     """As much of a tokenizer as encode needs: T5's layout, end-of-text 1, 28 sentinels from the last id down."""
 
-    vocab_size, pad_id, end = 128, 0, ("</s>", 1)
+    vocab_size, pad_id, bos_id, end = 128, 0, None, ("</s>", 1)
     special_ids = frozenset({0, 1, 2, *range(100, 128)})
     sentinel_ids = np.arange(127, 99, -1)
 
@@ -119,7 +119,7 @@ def test_more_spans_than_sentinels_are_refused(tiny):
     with pytest.raises(RecipeError, match="hold 159 spans"):
         SpanCorruption(noise="iid").check(documents, tokenizer, 1100, held_out=False)
     SpanCorruption(noise="mass").check(documents, tokenizer, 2048, held_out=False)
-    with pytest.raises(RecipeError, match=r"mode_token \[X\] is no token.*tokenizer.extend"):
+    with pytest.raises(RecipeError, match=r"mode_token \[X\] is no token.*tokenizer.special_tokens"):
         SpanCorruption(mode_token="[X]").check(documents, tokenizer, 512, held_out=False)
 
 
