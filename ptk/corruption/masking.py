@@ -3,11 +3,17 @@
 import numpy as np
 
 Array = np.ndarray
+NGRAMS = 1 / np.arange(1, 4)  # weights of runs of 1, 2, 3 words: 6/11, 3/11, 2/11 (ALB-2)
+SPANS = 0.2 * 0.8 ** np.arange(10)  # geometric, cut at ten words: 3.8 on average (SpanBERT, arXiv 1907.10529)
 
 
-def mask_count(length: int, rate: float, cap: int | None = None) -> int:
-    """Positions to predict in a row of ``length`` tokens, specials included: 19 at 128, 77 at 512 (MLM-2)."""
-    count = max(1, round(length * rate))
+def mask_count(length: int, rate: float, cap: int | None = None, rounding: float | None = None) -> int:
+    """Positions to predict in a row of ``length`` tokens, specials included: 19 at 128, 77 at 512 (MLM-2).
+
+    ``rounding``: a uniform number, with which the count is right on average instead of to the nearest (ROB-1).
+    """
+    wanted = length * rate
+    count = max(1, round(wanted) if rounding is None else int(wanted + rounding))
     return count if cap is None else min(cap, count)
 
 
@@ -32,6 +38,30 @@ def choose_words(candidates: Array, starts: Array, count: int, rng: np.random.Ge
             if left == 0:
                 break
     return np.sort(np.concatenate(chosen)) if chosen else candidates[:0]
+
+
+def choose_runs(candidates: Array, starts: Array, count: int, rng: np.random.Generator, weights: Array) -> Array:
+    """Runs of whole words until ``count`` positions; ``weights`` [N] are those of 1, 2 ... N words (ALB-2).
+
+    First words are tried in random order. A run that would overshoot is made shorter, by whole words; one that meets
+    a chosen word is left out. Special tokens are no candidates, so a run may lie on both sides of one.
+    """
+    groups = np.flatnonzero(starts | (np.arange(len(candidates)) == 0))
+    edges = np.append(groups, len(candidates))
+    taken = np.zeros(len(groups), bool)
+    cumulative = np.cumsum(weights)
+    left = count
+    for first, draw in zip(rng.permutation(len(groups)).tolist(), rng.random(len(groups)), strict=True):
+        if left == 0:
+            break
+        most = min(len(weights), len(groups) - first)
+        words = 1 + int(np.searchsorted(cumulative[: most - 1], draw * cumulative[most - 1], side="right"))
+        while words and edges[first + words] - edges[first] > left:
+            words -= 1
+        if not taken[first : first + words].any():
+            taken[first : first + words] = True
+            left -= int(edges[first + words] - edges[first])
+    return candidates[np.repeat(taken, np.diff(edges))]
 
 
 def corrupt(

@@ -6,6 +6,7 @@ the positions that have a label (MLM-6).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from ptk.data.split import Documents
     from ptk.data.tokenizer import Tokenizer
 
+RUNS = {
+    "whole_word": masking.choose_words,
+    "ngram": partial(masking.choose_runs, weights=masking.NGRAMS),
+    "span": partial(masking.choose_runs, weights=masking.SPANS),
+}
 FEWEST_DOCUMENTS = 20  # for a random second segment (NSP-6)
 
 
@@ -41,8 +47,11 @@ class MaskedLanguageModelling(Objective):
     """Of the chosen positions, how many become [MASK] ..."""
     random: Fraction = 0.1
     """... and how many a random entry; the rest stays as it is (MLM-4)."""
-    masking: Literal["token", "whole_word"] = "token"
-    """Choose positions one by one, or whole words (MLM-3)."""
+    masking: Literal["token", "whole_word", "ngram", "span"] = "token"
+    """Positions one by one; whole words (MLM-3); 1 to 3 words in a row (ALBERT, ALB-2); 1 to 10 (SpanBERT). Words are
+    those of the text, whatever the tokenizer."""
+    rounding: Literal["nearest", "random"] = "nearest"
+    """Of the number of positions in a row (MLM-2), or right on average (RoBERTa, ROB-1)."""
     short_rows: Fraction = 0.1
     """Share of the documents whose rows aim at a shorter, random length (NSP-2)."""
     fidelity: Literal["fixed", "paper"] | None = None
@@ -101,12 +110,14 @@ class MaskedLanguageModelling(Objective):
         ends = np.cumsum([len(segment) for segment in segments])
         is_text[0] = is_text[ends] = False
         candidates = np.flatnonzero(is_text)
-        count = masking.mask_count(len(ids), self.mask_rate, self.max_predictions)
-        if self.masking == "whole_word":
+        rounding = rng.random() if self.rounding == "random" else None
+        count = masking.mask_count(len(ids), self.mask_rate, self.max_predictions, rounding)
+        if self.masking != "token":
             starts = tokenizer.word_starts[ids]
             if self.fidelity != "paper" and len(segments) == 2:
                 starts[ends[0] + 1] = True  # a piece that goes on with a word of B never joins one of A
-            positions = masking.choose_words(candidates, starts[candidates], count, rng)
+            choose = RUNS[self.masking]
+            positions = choose(candidates, starts[candidates], count, rng)
         else:
             positions = masking.choose_tokens(candidates, count, rng)
         example = {
@@ -196,7 +207,7 @@ class MaskedLanguageModelling(Objective):
             rules += ["NSP-6: the random document may be the same one after ten tries"]
         if self.second_segment == "order":
             rules += ["ALB-1: a chunk of one sentence gets a random second segment and label 1"]
-        if self.masking == "whole_word":
+        if self.masking != "token" and self.second_segment != "none":
             rules += ["MLM-3: a piece at the start of B may join the last word of A"]
         return rules
 

@@ -68,3 +68,41 @@ def test_nothing_else_changes_and_the_input_is_left_alone():
     assert ids.tolist() == list(range(10, 30))
     untouched = np.delete(np.arange(20), [3, 8])
     assert (corrupted[untouched] == ids[untouched]).all()
+
+
+def test_rounding_at_random_is_right_on_average():
+    rng = np.random.default_rng(0)
+    counts = [masking.mask_count(30, 0.15, rounding=rng.random()) for _ in range(4000)]
+    assert set(counts) == {4, 5}
+    assert np.mean(counts) == pytest.approx(4.5, abs=3 * 0.5 / 4000**0.5)
+
+
+@pytest.mark.parametrize(("weights", "mean"), [(masking.NGRAMS, 18 / 11), (masking.SPANS, 3.797)])
+def test_runs_of_words_have_their_lengths(weights, mean):
+    """One run a row, and room for the longest: 6/11, 3/11, 2/11 of ALB-2; 3.8 words of SpanBERT."""
+    assert weights @ np.arange(1, len(weights) + 1) / weights.sum() == pytest.approx(mean, abs=0.001)
+    rng = np.random.default_rng(0)
+    starts = np.ones(4000, bool)
+    lengths = []
+    for _ in range(60):
+        chosen = masking.choose_runs(np.arange(4000), starts, 300, rng, weights)
+        breaks = np.flatnonzero(np.diff(chosen) > 1)
+        lengths += np.diff(np.concatenate([[-1], breaks, [len(chosen) - 1]])).tolist()
+    # In a row of 7.5 % neighbours join now and then, and the last run is cut to what is left.
+    assert 0.97 * mean < np.mean(lengths) < 1.15 * mean
+    if len(weights) == 3:
+        shares = [np.mean(np.array(lengths) == n) for n in (1, 2, 3)]
+        assert shares == pytest.approx([6 / 11, 3 / 11, 2 / 11], abs=0.04)
+
+
+def test_runs_are_of_whole_words_and_fill_the_count():
+    candidates = np.array([1, 2, 3, 4, 6, 7, 8, 9])
+    starts = np.array([True, False, False, True, True, False, True, True])  # words 1-3, 4, 6-7, 8, 9
+    words = [{1, 2, 3}, {4}, {6, 7}, {8}, {9}]
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        chosen = set(masking.choose_runs(candidates, starts, 4, rng, masking.NGRAMS).tolist())
+        assert all(word <= chosen or not word & chosen for word in words)
+        assert 3 <= len(chosen) <= 4  # 4, 8 and 9, and no word of one token is left
+    none = masking.choose_runs(np.array([1, 2]), np.array([True, False]), 1, np.random.default_rng(0), masking.NGRAMS)
+    assert len(none) == 0  # a word that does not fit stays whole

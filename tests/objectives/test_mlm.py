@@ -200,3 +200,16 @@ def test_rows_of_every_epoch_differ_and_repeat(tiny):
 def test_more_masked_and_random_than_there_are_is_refused(tiny):
     with pytest.raises(ValueError, match="more than 1"):
         MaskedLanguageModelling(masked=0.9, random=0.2)
+
+
+@pytest.mark.parametrize("how", ["whole_word", "ngram", "span"])
+def test_words_are_masked_whole_however_they_are_chosen(how):
+    objective = MaskedLanguageModelling(second_segment="none", masking=how, rounding="random", fidelity="fixed")
+    for seed in range(50):
+        made = Row(row(120, seed).segments[1:], {})
+        example = objective.encode(made, Words(), np.random.default_rng(seed))
+        ids = np.array([2, *made.segments[0], 3])
+        words = np.cumsum(Words.word_starts[ids] | (np.arange(len(ids)) < 2))
+        chosen = set(words[example["masked_positions"]].tolist())
+        assert np.flatnonzero(np.isin(words, list(chosen))).tolist() == example["masked_positions"].tolist()
+        assert len(example["masked_positions"]) <= int(len(ids) * 0.15 + 1)
