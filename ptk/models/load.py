@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging import LogRecord
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +61,14 @@ def load(name: str, trust_remote_code: bool = False) -> "nn.Module":
     architecture = (config(name, trust_remote_code).architectures or ["AutoModel"])[0]
     family = getattr(transformers, architecture, transformers.AutoModel)
     logging.disable_progress_bar()
+    # An untied T5 (1.1) is saved and loaded as it is, whatever its configuration class says: no news.
+    logging.get_logger("transformers.modeling_utils").addFilter(not_about_tying)
     with readable(name):
         return family.from_pretrained(folder_of(name), trust_remote_code=trust_remote_code).eval()
+
+
+def not_about_tying(record: LogRecord) -> bool:
+    return "NOT tie them" not in record.getMessage()
 
 
 def tokenizer(name: str, trust_remote_code: bool = False) -> Any:
