@@ -109,7 +109,8 @@ def test_rows_are_the_blocks_of_the_table_end_to_end(source):
     for table in tables:
         for row in range(len(table)):
             spans = table.spans[table.offsets[row] : table.offsets[row + 1]]
-            segments, columns = found[index]
+            segments, columns, marks = found[index]
+            assert not marks  # masked rows have none
             assert [s.tolist() for s in segments] == [list(range(start, stop)) for start, stop in spans.tolist()]
             assert columns == {"label": int(table.columns["label"][row])}
             assert found.lengths()[index] == sum(map(len, segments)) <= 61
