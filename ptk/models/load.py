@@ -62,7 +62,7 @@ def load(name: str, trust_remote_code: bool = False) -> "nn.Module":
     family = getattr(transformers, architecture, transformers.AutoModel)
     logging.disable_progress_bar()
     # An untied T5 (1.1) is saved and loaded as it is, whatever its configuration class says: no news.
-    logging.get_logger("transformers.modeling_utils").addFilter(not_about_tying)
+    logging.get_logger("transformers.modeling_utils").addFilter(not_about_tying)  # type: ignore[arg-type]
     with readable(name):
         return family.from_pretrained(folder_of(name), trust_remote_code=trust_remote_code).eval()
 
