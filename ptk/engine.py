@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -200,11 +201,23 @@ def evaluate(objective: Objective, model: nn.Module, batches: Iterable[Batch], a
     was_training = model.training
     model.eval()
     total: Losses = {}
+    predicted: list[dict[str, np.ndarray]] = []
     with accelerator.autocast():
         for batch in batches:
-            total = merge([total, objective.loss(model, on(accelerator.device, batch))])
+            losses, predictions = objective.evaluate(model, on(accelerator.device, batch))
+            total = merge([total, losses])
+            predicted += [{name: tensor.cpu().numpy() for name, tensor in predictions.items()}] if predictions else []
     model.train(was_training)
-    return reduced(total, accelerator)
+    return reduced(total, accelerator) | objective.score(joined(predicted, accelerator))
+
+
+def joined(predicted: list[dict[str, np.ndarray]], accelerator: "Accelerator") -> dict[str, np.ndarray]:
+    """The arrays of all batches of all processes, end to end."""
+    if accelerator.num_processes > 1:
+        from accelerate.utils import gather_object
+
+        predicted = gather_object(predicted)
+    return {name: np.concatenate([part[name] for part in predicted]) for name in (predicted[0] if predicted else ())}
 
 
 def train(

@@ -10,6 +10,7 @@ from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from ptk import __version__, files
+from ptk.models import sharing
 from ptk.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -64,10 +65,11 @@ def export(folder: Path, model: nn.Module, tokenizer: "Tokenizer", around: "Arou
         files.remove_folder(aside)
         try:
             transformers_logging.disable_progress_bar()
-            model.save_pretrained(aside, safe_serialization=True)  # type: ignore[operator]
-            tokenizer.save(aside, around=around)
+            model.save_pretrained(aside, safe_serialization=True, state_dict=sharing.as_copies(model))  # type: ignore[operator]
+            for config in aside.rglob("config.json"):  # ELECTRA's generator has a folder within
+                tokenizer.save(config.parent, around=around)
             (aside / "README.md").write_text(card, encoding="utf-8")
-            for path in aside.iterdir():
+            for path in aside.rglob("*"):
                 files.flush(path)
             files.remove_folder(folder)
             os.rename(aside, folder)
@@ -105,6 +107,6 @@ def card(
             padded=model.config.vocab_size,  # type: ignore[union-attr]
             fidelity=recipe.fidelity,
             rules=rules,
-            remarks=remarks,
+            remarks=[*remarks, *sharing.remarks(model)],
         )
     )

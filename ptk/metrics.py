@@ -57,6 +57,20 @@ def bits_per_byte(total_nats: float, byte_count: float) -> float:
     return total_nats / math.log(2) / byte_count if byte_count else math.nan
 
 
+def auc(scores: ArrayLike, labels: ArrayLike) -> Mean:
+    """Area under the ROC curve: of all pairs of a positive and a negative, those ranked right, a tie counting half.
+
+    scores [N], larger for what looks positive; labels [N], true or 1 for positives.
+    """
+    scores, labels = np.asarray(scores), np.asarray(labels, dtype=np.float64)
+    _, rank, tied = np.unique(scores, return_inverse=True, return_counts=True)
+    positives = np.bincount(rank, weights=labels, minlength=len(tied))
+    negatives = tied - positives
+    below = np.cumsum(negatives) - negatives
+    right = float((positives * (below + negatives / 2)).sum())
+    return Mean(right, int(positives.sum()) * int(negatives.sum()))
+
+
 def unigram_entropy(counts: ArrayLike) -> float:
     """Occurrences of each token [V] -> nats: the loss of a model that knows frequencies only."""
     shares = _shares(counts)

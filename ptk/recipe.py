@@ -62,6 +62,9 @@ class TokenizerSpec:
     """A folder, a hub id, a SentencePiece ``.model`` or a ``vocab.txt`` to load instead."""
     special_tokens: tuple[str, ...] = ()
     """Special tokens to add, such as the mode tokens of UL2."""
+    extend: Positive | None = None
+    """Pieces to learn on this corpus and add to the tokenizer of ``path``; with ``init``, their embeddings start
+    from the mean of the old pieces they consist of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,12 +129,13 @@ class TrainSpec:
     """Of the moments; ``adafactor`` has no momentum and takes none."""
     eps: Above = 1e-6
     """Beside the root of the second moment; ``adafactor`` has its own."""
-    schedule: Literal["linear", "cosine", "wsd", "inverse_sqrt", "constant"] = "linear"
-    """Of the learning rate after the warm-up."""
+    schedule: Literal["linear", "cosine", "product", "wsd", "inverse_sqrt", "constant"] = "linear"
+    """Of the learning rate after the warm-up; ``product`` (ELECTRA, GPT-1) falls from the first step on, times the
+    warm-up (OPT-3)."""
     warmup: Annotated[float, Ge(0)] = 0.01
     """Steps, or below 1 a fraction of all steps."""
     final_lr: Fraction = 0.0
-    """Where linear, cosine and wsd end, as a fraction of ``lr``."""
+    """Where linear, cosine, product and wsd end, as a fraction of ``lr``."""
     decay: Fraction = 0.1
     """The last share of the steps, in which wsd decays."""
     clip: Annotated[float, Ge(0)] = 1.0

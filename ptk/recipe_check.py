@@ -131,7 +131,8 @@ def dotted(path: Iterable[str | int], tree: Placed, prefix: str = "") -> str:
 
 
 def _message(errors: list[ErrorDetails], kind: Any, path: tuple[Any, ...], placed: Placed, prefix: str) -> str:
-    error, value = errors[0], placed.plain()
+    error = errors[0]
+    value = path[-1] if error["loc"][-1:] == ("[key]",) else placed.plain()
     code, context = error["type"], error.get("ctx", {})
     if code in ("unexpected_keyword_argument", "extra_forbidden"):
         section = tuple(step for step in path[:-1] if isinstance(step, str))
@@ -174,6 +175,10 @@ def _rules(tree: Placed) -> Iterator[Fault]:
     for section, groups in EXCLUSIVE.items():
         for group in groups:
             yield from _one_of(group, tree.at(section), section)
+    extend, path = tree.at("tokenizer", "extend"), tree.at("tokenizer", "path")
+    if extend and extend.value is not None and (path is None or path.value is None):
+        message = "adds to a tokenizer that is there; name it with tokenizer.path, or leave extend out"
+        yield Fault(extend.place, "tokenizer.extend", message)
     if train is None or isinstance(train.value, dict):
         yield from _duration(train or Placed({}, tree.place))
         yield from _ramp(train or Placed({}, tree.place))

@@ -20,7 +20,7 @@ from ptk import objectives
 from ptk.errors import RecipeError
 from ptk.recipe import CorpusSource, Recipe
 from ptk.recipe_check import adapter, check_rules, dotted, is_slug, validate
-from ptk.recipe_merge import OPEN_SECTIONS, SECTIONS, merge, sources
+from ptk.recipe_merge import OPEN_SECTIONS, SECTIONS, TOKENIZER, merge, sources
 from ptk.recipe_sections import (
     build_objective,
     check_model,
@@ -218,7 +218,8 @@ def dump(recipe: Recipe) -> str:
     """The recipe as YAML that ``load`` reads back to an equal one. What is unset (null) is left out."""
     plain = _plain(_given(recipe))
     if recipe.tokenizer.path is not None:  # the settings of training one say nothing beside it
-        plain["tokenizer"] = {"path": recipe.tokenizer.path}
+        training = {"kind", *TOKENIZER["kind"]}
+        plain["tokenizer"] = {key: value for key, value in plain["tokenizer"].items() if key not in training}
     return yaml.dump(plain, Dumper=CoreDumper, sort_keys=False, allow_unicode=True, width=110)
 
 

@@ -11,7 +11,7 @@ Alternatives = dict[str, tuple[str, ...]]
 DURATION: Alternatives = {"steps": (), "epochs": (), "minutes": (), "phases": ()}
 BATCH: Alternatives = {"batch_size": ("batch_ramp",), "batch_tokens": ()}
 MICRO_BATCH: Alternatives = {"micro_batch_size": (), "micro_batch_tokens": ()}
-TOKENIZER: Alternatives = {"path": (), "kind": ("vocab_size", "lowercase")}
+TOKENIZER: Alternatives = {"path": ("extend",), "kind": ("vocab_size", "lowercase")}
 EXCLUSIVE: dict[str, tuple[Alternatives, ...]] = {
     "train": (DURATION, BATCH, MICRO_BATCH),
     "tokenizer": (TOKENIZER,),

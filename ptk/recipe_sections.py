@@ -1,5 +1,5 @@
 """The two open sections of a recipe: ``objective`` (a file of ptk/objectives says its keys) and ``model``
-(a configuration class of transformers does)."""
+(a configuration class of transformers does, and ptk/models/own_settings.py)."""
 
 import inspect
 import json
@@ -10,6 +10,7 @@ from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
 from ptk import objectives
 from ptk.errors import RecipeError
+from ptk.models import own_settings
 from ptk.recipe import Recipe
 from ptk.recipe_check import suggest, unknown_key, validate
 from ptk.recipe_yaml import Fault, Place, Placed, shown, shown_key
@@ -89,6 +90,17 @@ def check_objective(section: Placed, faults: list[Fault], prefix: str = "objecti
     return validate(kind, Placed(settings, section.place), faults, prefix) if len(faults) == before else None
 
 
+# What models of transformers read from a configuration whose class does not list it.
+UNLISTED = {
+    "deberta-v2": {
+        "attention_head_size": int,
+        "conv_act": str,
+        "conv_kernel_size": int,
+        "norm_rel_ebd": str,
+        "position_buckets": int,
+        "share_att_key": bool,
+    }
+}
 HOLDS = "members"  # the setting of a mixture that holds objectives by name, each with its weight
 
 
@@ -133,6 +145,7 @@ def check_model(section: Placed, has_init: bool, faults: list[Fault]) -> dict[st
         faults.append(Fault(kind.place, "model.type", message))
         return {}
     converted = _check_settings(kind.value, known, settings, faults)
+    _check_sharing(settings, faults)
     if len(faults) == before:
         _try_config(kind, converted, faults)
     return {"type": kind.value, **converted}
@@ -155,6 +168,16 @@ def _check_settings(
         else:
             first[own] = key
     return {key: _converted(known[own], key, settings[key], faults) for own, key in first.items()}
+
+
+def _check_sharing(settings: dict[str, Placed], faults: list[Fault]) -> None:
+    """ALBERT's groups of layers are what ``sharing`` sets."""
+    sharing, inner = settings.get("sharing"), settings.get("inner_group_num")
+    clash = ["num_hidden_groups"] + (["inner_group_num"] if inner and inner.value != 1 else [])
+    for key in clash:
+        if sharing and (placed := settings.get(key)):
+            message = f"not with model.sharing ({sharing.place}), which says what layers share; keep one of the two"
+            faults.append(Fault(placed.place, f"model.{key}", message))
 
 
 def _converted(kind: Any, key: str, placed: Placed, faults: list[Fault]) -> Any:
@@ -186,7 +209,7 @@ def _config_keys(model_type: str) -> dict[str, Any] | None:
     named = {p.name: p.annotation for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD}
     # Some read a setting out of **kwargs (T5's tie_word_embeddings) and show it only on an instance.
     more = {key: inspect.Parameter.empty for key in vars(config_class()) if not key.startswith("_")}
-    return more | named
+    return more | named | UNLISTED.get(model_type, {}) | own_settings.types(model_type)
 
 
 def _config_mapping() -> Any:

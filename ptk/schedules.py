@@ -19,6 +19,8 @@ def schedule(name: str, total: int, warmup: int, final: float, decay: float, fid
 
     - ``linear``: a straight line. With fidelity ``paper`` BERT's own (OPT-2, `bert_linear`).
     - ``cosine``: half a cosine.
+    - ``product``: the warm-up times a straight line that falls from step 0 on (ELECTRA, OPT-3; GPT-1, GPT1-4). With
+      fidelity ``paper`` its warm-up is t / W, so the first update has lr 0.
     - ``wsd``: at the peak until the last ``decay`` of all steps, then a straight line.
     - ``inverse_sqrt``: T5's (T5-7), 1 / sqrt(max(t, W)) relative to its peak: flat, not rising, until W.
     - ``constant``: at the peak.
@@ -31,6 +33,8 @@ def schedule(name: str, total: int, warmup: int, final: float, decay: float, fid
         return partial(linear, start=warmup, total=total, warmup=warmup, final=final)
     if name == "cosine":
         return partial(cosine, total=total, warmup=warmup, final=final)
+    if name == "product":
+        return partial(product, total=total, warmup=warmup, final=final, first=0 if fidelity == "paper" else 1)
     if name == "wsd":
         start = max(warmup, total - round(decay * total))
         return partial(linear, start=start, total=total, warmup=warmup, final=final)
@@ -38,7 +42,7 @@ def schedule(name: str, total: int, warmup: int, final: float, decay: float, fid
         return partial(inverse_sqrt, warmup=warmup)
     if name == "constant":
         return partial(constant, warmup=warmup)
-    raise ValueError(f"train.schedule {name!r} is unknown; use linear, cosine, wsd, inverse_sqrt or constant")
+    raise ValueError(f"train.schedule {name!r} is unknown; use linear, cosine, product, wsd, inverse_sqrt or constant")
 
 
 def bert_linear(t: int, *, total: int, warmup: int, final: float) -> float:
@@ -58,6 +62,10 @@ def cosine(t: int, *, total: int, warmup: int, final: float) -> float:
     if t < warmup:
         return _rise(t, warmup)
     return final + (1 - final) * (1 + math.cos(math.pi * _progress(t, warmup, total))) / 2
+
+
+def product(t: int, *, total: int, warmup: int, final: float, first: int) -> float:
+    return (1 - (1 - final) * _progress(t, 0, total)) * min(1.0, (t + first) / max(warmup, 1))
 
 
 def inverse_sqrt(t: int, *, warmup: int) -> float:

@@ -196,6 +196,8 @@ def describe(session: Session, model: nn.Module) -> None:
             f"plan: {stage.steps:,} steps of {size}, length {stage.length}: "
             f"{made.epochs(number):.2f} epochs of {sum(stage.quota):,} rows"
         )
+        for caution in session.objective.cautions(stage.length):
+            talk.warn(caution)
         for member in stage.members:
             if left_out := rows.rows(member, 0).table.left_out:
                 talk.say(f"left out: {left_out:,} {member.objective.leaves_out}")

@@ -24,10 +24,16 @@ evaluate: {share: 0.2, examples: 50}
 
 BERT = "{type: bert, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 64, "
 BERT += "max_position_embeddings: 64, hidden_dropout_prob: DROP, attention_probs_dropout_prob: DROP}"
+ALBERT = BERT.replace("type: bert", "type: albert, embedding_size: 16, classifier_dropout_prob: DROP")
+ROBERTA = BERT.replace("type: bert", "type: roberta").replace("embeddings: 64", "embeddings: 66")
+ELECTRA = BERT.replace("type: bert", "type: electra, embedding_size: 16")
 GPT2 = "{type: gpt2, n_embd: 32, n_layer: 2, n_head: 2, n_positions: 64, "
 GPT2 += "resid_pdrop: DROP, embd_pdrop: DROP, attn_pdrop: DROP}"
 T5 = "{type: t5, d_model: 32, d_kv: 16, d_ff: 64, num_layers: 2, num_heads: 2, dropout_rate: DROP}"
 WORDPIECE, CHAR, UNIGRAM = (f"{{kind: {kind}, vocab_size: 260}}" for kind in ("wordpiece", "char", "unigram"))
+BPE = '{kind: bpe, vocab_size: 300, special_tokens: ["[CLS]", "[SEP]", "[MASK]"]}'
+FULL = "packing: full_sentences, masking: whole_word, rounding: random, random_from: pieces"
+FULL += ", mask_rate: {from: 0.3, to: 0.15}"
 MEMBERS = "{r: {name: span_corruption, weight: 2}, x: {name: span_corruption, noise_density: 0.5}, "
 MEMBERS += "s: {name: prefix_lm}}"
 # Every objective in its variants: the sections of a recipe, DROP the dropout.
@@ -35,6 +41,10 @@ EVERY_OBJECTIVE = {
     "mlm-next": ("{name: mlm}", BERT, WORDPIECE),
     "mlm-order": ("{name: mlm, second_segment: order}", BERT, WORDPIECE),
     "mlm": ("{name: mlm, second_segment: none}", BERT, WORDPIECE),
+    "mlm-albert": ("{name: mlm, second_segment: order, masking: ngram}", ALBERT, UNIGRAM),
+    "mlm-roberta": (f"{{name: mlm, second_segment: none, {FULL}}}", ROBERTA, BPE),
+    "rtd": ("{name: rtd, mask_rate: 0.3, generator_size: 1.0}", ELECTRA, WORDPIECE),
+    "rtd-paper": ("{name: rtd, mask_rate: 0.3, generator_size: 0.5, fidelity: paper}", ELECTRA, WORDPIECE),
     "causal_lm": ("{name: causal_lm}", GPT2, CHAR),
     "causal_lm-packed": ("{name: causal_lm, packing: best_fit, isolate_documents: true}", GPT2, CHAR),
     "span_corruption": ("{name: span_corruption, z_loss: 1e-4}", T5, UNIGRAM),

@@ -31,7 +31,7 @@ NO_DROPOUT = (
 
 @pytest.mark.parametrize(
     ("objective", "micros"),
-    [("mlm-next", (8, 3)), ("causal_lm-packed", (3,)), ("span_corruption", (3,)), ("mixture", (3,))],
+    [("mlm-next", (8, 3)), ("causal_lm-packed", (3,)), ("span_corruption", (3,)), ("mixture", (3,)), ("rtd", (3,))],
 )
 def test_two_processes_take_the_same_steps_as_one(tiny, tmp_path, environment, objective, micros):
     path = tiny(**sections_of(objective, dropout=0.0))

@@ -51,14 +51,17 @@ def test_stopping_at_any_step_and_resuming_is_the_same_run(tiny, tmp_path, name)
 @every
 def test_eight_rows_can_be_overfitted(tiny, name):
     path = tiny(**sections_of(name, dropout=0.0))
-    made = session(path, "train.steps=200", "train.lr=1e-2", "train.batch_size=8")
+    made = session(path, "train.steps=400", "train.lr=1e-2", "train.batch_size=8")
     model = made.fresh_model()
     training, state = made.training(model), State()
     batch = made.batches()[0]
-    for _ in range(200):
+    parts = made.objective.weights.keys() - {"z"}
+    for _ in range(400):
         losses, _, _ = training.step(batch, state, (0, 0))
-    for part in made.objective.weights.keys() - {"z"}:
-        assert float(losses[part].total / losses[part].count) < 0.1, part
+        values = {part: float(losses[part].total / losses[part].count) for part in parts}
+        if max(values.values()) < 0.1:
+            return
+    raise AssertionError(values)
 
 
 @every
@@ -80,9 +83,16 @@ def test_it_is_shown_checked_scored_and_answers(tiny, tiny_text, tmp_path, name,
     known = {"mixture": "prefix_lm", "mixture-decoder": "prefix_lm"}  # by what its configuration keeps
     task = known.get(name, name.partition("-")[0])
     assert bare["task"] == task
-    if name in ("mlm", "causal_lm", "prefix_lm", "prefix_lm-decoder"):  # of the others settings are not kept
+    if name in (
+        "mlm",
+        "mlm-roberta",
+        "rtd",
+        "causal_lm",
+        "prefix_lm",
+        "prefix_lm-decoder",
+    ):  # of the others settings are not kept
         again = pretrained.evaluate(str(tmp_path / "run"), str(tiny_text), tmp_path / "third")
         assert bare["metrics"]["loss"] == pytest.approx(again["metrics"]["loss"], rel=0.1)
-    line = "the cat sees [MASK] red house." if name.startswith("mlm") else "the cat sees a red"
+    line = "the cat sees [MASK] red house." if name.startswith(("mlm", "rtd")) else "the cat sees a red"
     (answer,) = lines.answers(str(tmp_path / "run"), [line])
     assert answer.startswith("the cat sees") or name.startswith("span")

@@ -2,10 +2,12 @@ import math
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
-from ptk.metrics import Mean, bits_per_byte, majority, merge, perplexity, unigram_entropy
+from ptk.metrics import Mean, auc, bits_per_byte, majority, merge, perplexity, unigram_entropy
 
 
 def test_a_mean_is_weighted_by_counts():
@@ -51,6 +53,21 @@ def test_perplexity():
     assert perplexity(Mean(2 * math.log(8), 2)) == pytest.approx(8)
     assert perplexity(Mean(1000.0, 1)) == math.inf
     assert math.isnan(perplexity(Mean(0.0, 0)))
+
+
+def test_auc_counts_pairs_that_are_ranked_right():
+    assert auc([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1]) == Mean(3.0, 4)
+    assert auc([1, 1, 1, 1], [0, 1, 0, 1]) == Mean(2.0, 4)  # a tie is half a pair
+    assert auc([1, 2], [True, True]).count == 0
+    assert math.isnan(auc([1, 2], [True, True]).value)
+
+
+@pytest.mark.parametrize("digits", [1, 6])
+def test_auc_is_that_of_scikit_learn(digits):
+    rng = np.random.default_rng(digits)
+    labels = rng.random(5000) < 0.1
+    scores = np.round(rng.normal(size=5000) + labels, digits)
+    assert auc(scores, labels).value == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
 
 
 def test_bits_per_byte():

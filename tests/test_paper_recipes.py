@@ -2,15 +2,18 @@
 
 import math
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 
 from ptk import optim, recipe_file, schedules
 from ptk.data.plan import ramp_rows
 from ptk.objectives.causal_lm import CausalLanguageModelling
+from ptk.objectives.objective import Row
 from ptk.objectives.span_corruption import SpanCorruption
 from ptk.session import objective_of, parameter_count, phases
 
@@ -20,12 +23,47 @@ from ptk.session import objective_of, parameter_count, phases
 def bert(vocabulary, width, layers, inner, positions=512):
     """The encoder with its pooler, and both heads, that of the masks tied to the embeddings."""
     norm = 2 * width
-    attention = 4 * (width * width + width)
-    feed_forward = width * inner + inner + inner * width + width
     embeddings = (vocabulary + positions + 2) * width + norm
-    dense = width * width + width
-    pooler, masks, next_sentence = dense, dense + norm + vocabulary, 2 * width + 2
-    return embeddings + layers * (attention + feed_forward + 2 * norm) + pooler + masks + next_sentence
+    pooler, masks, next_sentence = dense(width, width), dense(width, width) + norm + vocabulary, 2 * width + 2
+    return embeddings + layers * encoder_layer(width, inner) + pooler + masks + next_sentence
+
+
+def encoder_layer(width, inner):
+    """BERT's, and of all that follow it."""
+    attention = 4 * dense(width, width)
+    feed_forward = dense(width, inner) + dense(inner, width)
+    return attention + feed_forward + 2 * 2 * width
+
+
+def dense(inputs, outputs):
+    return inputs * outputs + outputs
+
+
+def albert(width, inner, vocabulary=30_016, embedding=128, positions=512):
+    """One layer, however often it is used; narrow embeddings, to which the head of the masks goes back."""
+    embeddings = (vocabulary + positions + 2) * embedding + 2 * embedding + dense(embedding, width)
+    masks = dense(width, embedding) + 2 * embedding + vocabulary
+    pooler, order = dense(width, width), dense(width, 2)
+    return embeddings + encoder_layer(width, inner) + pooler + masks + order
+
+
+def discriminator(width, layers, inner, embedding, vocabulary=30_528, positions=512):
+    """ELECTRA's as it is fine-tuned, with its head; wider embeddings go through a matrix only where they differ."""
+    embeddings = (vocabulary + positions + 2) * embedding + 2 * embedding
+    projection = dense(embedding, width) if embedding != width else 0
+    return embeddings + projection + layers * encoder_layer(width, inner) + dense(width, width) + dense(width, 1)
+
+
+def generator(width, layers, embedding, vocabulary=30_528):
+    """ELECTRA's without the embeddings, which are the discriminator's (ELE-8)."""
+    head = dense(width, embedding) + 2 * embedding + vocabulary
+    return dense(embedding, width) + layers * encoder_layer(width, 4 * width) + head
+
+
+def roberta(width, layers, inner, vocabulary=50_304, positions=514):
+    """BERT without pooler, with one type of token and two positions more (of the padding)."""
+    embeddings = (vocabulary + positions + 1) * width + 2 * width
+    return embeddings + layers * encoder_layer(width, inner) + dense(width, width) + 2 * width + vocabulary
 
 
 def gpt(vocabulary, width, layers, positions, last_norm=True):
@@ -66,11 +104,27 @@ class Published(NamedTuple):
     clip: float = 1.0
     dropout: float = 0.0
     epochs: float | None = None
+    fidelity: str = "paper"
 
 
 BERT = {"optimizer": "bert_adamw", "adam": (0.9, 0.999, 1e-6), "schedule": "linear"}
 BERT |= {"weight_decay": 0.01, "dropout": 0.1}
 BERT_STAGES = [(128, 256, 900_000), (512, 256, 100_000)]
+ALBERT = {"optimizer": "lamb", "adam": (0.9, 0.999, 1e-6), "schedule": "linear", "weight_decay": 0.01, "dropout": 0.1}
+ALBERT_STAGES = [(512, 4096, 125_000)]
+ELECTRA = {"optimizer": "bert_adamw", "adam": (0.9, 0.999, 1e-6), "schedule": "product"}
+ELECTRA |= {"weight_decay": 0.01, "dropout": 0.1}
+ROBERTA = {"adam": (0.9, 0.98, 1e-6), "schedule": "linear", "weight_decay": 0.01, "clip": 0.0, "dropout": 0.1}
+ROBERTA |= {"fidelity": "fixed"}  # `paper` would be BERT's jump and BERT's first weights
+ROBERTA_STAGES = [(512, 8192, 500_000)]
+SMALL, BASE = discriminator(256, 12, 1024, 128), discriminator(768, 12, 3072, 768)
+LARGE = discriminator(1024, 24, 4096, 1024)
+# Parameters of the discriminator alone; width, heads and layers of the generator; its positions in a row.
+GENERATORS = {
+    "electra-small": (SMALL, (64, 1, 12), 19),
+    "electra-base": (BASE, (256, 4, 12), 79),
+    "electra-large": (LARGE, (256, 4, 24), 130),
+}
 GPT1 = {"adam": (0.9, 0.999, 1e-8), "weight_decay": 0.01, "dropout": 0.1, "epochs": 100}
 T5 = {"optimizer": "adafactor", "adam": None, "schedule": "inverse_sqrt", "weight_decay": 0.0, "clip": 0.0}
 GPT2_STAGES, T5_STAGES = [(1024, 512, 600_000)], [(512, 128, 2**19)]
@@ -79,6 +133,21 @@ GPT3_STAGES, XL_STAGES = [(2048, 256, 580_000)], [(2048, 512, 290_000)]
 PUBLISHED = {
     "bert-base": Published(bert(30_528, 768, 12, 3072), 110e6, 12, BERT_STAGES, 1e-4, 10_000, **BERT),
     "bert-large": Published(bert(30_528, 1024, 24, 4096), 340e6, 16, BERT_STAGES, 1e-4, 10_000, **BERT),
+    "albert-base": Published(albert(768, 3072), 12e6, 12, ALBERT_STAGES, 1.76e-3, 3125, **ALBERT),
+    "albert-large": Published(albert(1024, 4096), 18e6, 16, ALBERT_STAGES, 1.76e-3, 3125, **ALBERT),
+    "albert-xlarge": Published(albert(2048, 8192), 60e6, 32, ALBERT_STAGES, 1.76e-3, 3125, **ALBERT),
+    "albert-xxlarge": Published(albert(4096, 16384), 235e6, 64, ALBERT_STAGES, 1.76e-3, 3125, **ALBERT),
+    "electra-small": Published(
+        SMALL + generator(64, 12, 128), 14e6, 4, [(128, 128, 1_000_000)], 5e-4, 10_000, **ELECTRA
+    ),
+    "electra-base": Published(
+        BASE + generator(256, 12, 768), 110e6, 12, [(512, 256, 766_000)], 2e-4, 10_000, **ELECTRA
+    ),
+    "electra-large": Published(
+        LARGE + generator(256, 24, 1024), 335e6, 16, [(512, 2048, 400_000)], 2e-4, 10_000, **ELECTRA
+    ),
+    "roberta-base": Published(roberta(768, 12, 3072), 125e6, 12, ROBERTA_STAGES, 6e-4, 24_000, **ROBERTA),
+    "roberta-large": Published(roberta(1024, 24, 4096), 355e6, 16, ROBERTA_STAGES, 4e-4, 30_000, **ROBERTA),
     "gpt-1": Published(gpt(40_512, 768, 12, 512, last_norm=False), 117e6, 12, [(512, 64, 1)], 2.5e-4, 2000, **GPT1),
     "gpt-2-124m": Published(gpt(50_304, 768, 12, 1024), 117e6, 12, GPT2_STAGES, 6e-4, 2000),
     "gpt-2-355m": Published(gpt(50_304, 1024, 24, 1024), 345e6, 16, GPT2_STAGES, 3e-4, 2000),
@@ -92,11 +161,21 @@ PUBLISHED = {
     "t5-base": Published(t5(768, 12, 3072, 12), 220e6, 12, T5_STAGES, 0.01, 10_000, dropout=0.1, **T5),
     "t5-1.1-base": Published(t5(768, 12, 2048, 12, 3, embeddings=2), 250e6, 12, T5_STAGES, 0.01, 10_000, **T5),
 }
+ENCODER = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 DROPOUTS = {
-    "bert": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    "bert": ENCODER,
+    "albert": ENCODER,
+    "electra": ENCODER,
+    "roberta": ENCODER,
     "openai-gpt": ("resid_pdrop", "embd_pdrop", "attn_pdrop"),
     "gpt2": ("resid_pdrop", "embd_pdrop", "attn_pdrop"),
     "t5": ("dropout_rate",),
+}
+ENCODERS = {  # GELU by tanh in all of Google's (MLM-7), and the epsilon of the norms
+    "bert": ("gelu_pytorch_tanh", 1e-12),
+    "albert": ("gelu_pytorch_tanh", 1e-12),
+    "electra": ("gelu_pytorch_tanh", 1e-12),
+    "roberta": ("gelu", 1e-5),
 }
 
 every = pytest.mark.parametrize("name", PUBLISHED)
@@ -113,17 +192,29 @@ def header_of(name):
     return " ".join(line.removeprefix("#").strip() for line in lines[:first])
 
 
+def tokenizer_of(recipe) -> Any:
+    """As much of the recipe's tokenizer as models and ``encode`` ask for; every entry is a word."""
+    spec = recipe.tokenizer
+    size = spec.vocab_size + len(spec.special_tokens)
+    ends = {"eos_id": 0, "pad_id": 1} if spec.kind == "bpe" else {"pad_id": 0, "eos_id": 1}
+    ids = {**ends, "bos_id": None, "end": ("</s>", ends["eos_id"]), "cls_id": None, "sep_id": None, "mask_id": None}
+    if "[CLS]" in spec.special_tokens or spec.kind != "bpe":
+        first = spec.vocab_size if spec.special_tokens else 2
+        ids |= {"cls_id": first, "sep_id": first + 1, "mask_id": first + 2}
+    pieces, starts = np.arange(5, spec.vocab_size), np.ones(size, bool)
+    return SimpleNamespace(vocab_size=size, piece_ids=pieces, word_starts=starts, **ids)
+
+
 @pytest.fixture
 def model_of(monkeypatch):
     """The model that a recipe trains, without its numbers: nothing of a billion parameters is allocated."""
     monkeypatch.setattr(CausalLanguageModelling, "check_model", lambda self, model: None)  # it needs numbers
 
     def build(recipe):
-        ids = {"pad_id": 0, "eos_id": 1, "bos_id": None, "cls_id": None, "sep_id": None, "end": ("</s>", 1)}
-        tokenizer: Any = SimpleNamespace(vocab_size=recipe.tokenizer.vocab_size, **ids)
         settings = {"type": recipe.model["type"], **recipe_file.model_settings(recipe)}
+        longest = max(phase.length for phase in phases(recipe))
         with torch.device("meta"):
-            return objective_of(recipe).model(settings, tokenizer, max(phase.length for phase in phases(recipe)))
+            return objective_of(recipe).model(settings, tokenizer_of(recipe), longest)
 
     return build
 
@@ -138,7 +229,7 @@ def test_every_recipe_is_checked():
 def test_settings_are_those_of_the_paper(name, model_of):
     recipe, paper = recipe_of(name), PUBLISHED[name]
     train = recipe.train
-    assert (recipe.name, recipe.fidelity) == (name, "paper")
+    assert (recipe.name, recipe.fidelity) == (name, paper.fidelity)
     assert [(phase.length, phase.batch_size, phase.steps) for phase in phases(recipe)] == paper.stages
     assert (train.epochs, train.lr, train.warmup) == (paper.epochs, paper.lr, paper.warmup)
     assert (train.optimizer, train.schedule) == (paper.optimizer, paper.schedule)
@@ -147,6 +238,8 @@ def test_settings_are_those_of_the_paper(name, model_of):
     config = model_of(recipe).config
     assert config.num_attention_heads == paper.heads
     assert {getattr(config, key) for key in DROPOUTS[config.model_type]} == {paper.dropout}
+    if config.model_type in ENCODERS:
+        assert (config.hidden_act, config.layer_norm_eps) == ENCODERS[config.model_type]
 
 
 @every
@@ -181,7 +274,8 @@ def test_optimizer_and_schedule_resolve(name):
     assert (weight < 1).all()
     factor = learning_rates(name)
     assert max(factor(t) for t in range(0, 20_000, 10)) <= train.lr
-    assert factor(train.warmup - 1) == pytest.approx(train.lr, rel=1e-3)
+    fallen = 1 - train.warmup / PUBLISHED[name].stages[0][2] if train.schedule == "product" else 1
+    assert factor(train.warmup - 1) == pytest.approx(train.lr * fallen, rel=1e-3)
 
 
 def learning_rates(name, total=None):
@@ -199,6 +293,20 @@ def test_learning_rates_of_the_papers():
     assert learning_rates("gpt-1", 1_000_000)(1_000_000) == pytest.approx(0)
     assert learning_rates("gpt-3-small")(580_000) == pytest.approx(6e-5)
     assert learning_rates("gpt-3-xl")(290_000) == pytest.approx(2e-5)
+    assert learning_rates("albert-base")(3125) == pytest.approx(1.76e-3 * (1 - 3125 / 125_000))  # OPT-2, OPT-3
+    assert learning_rates("roberta-base")(24_000) == pytest.approx(6e-4)
+    assert learning_rates("roberta-large")(265_000) == pytest.approx(2e-4)  # half of what follows the warm-up
+
+
+@pytest.mark.parametrize(
+    ("name", "peak", "total"),
+    [("electra-small", 5e-4, 1_000_000), ("electra-base", 2e-4, 766_000), ("electra-large", 2e-4, 400_000)],
+)
+def test_learning_rates_of_electra(name, peak, total):
+    """OPT-3: the fall from step 0 times the warm-up."""
+    rate = learning_rates(name)
+    for step in (0, 1, 5_000, 9_999, 10_000, 10_001, total // 2, total - 1, total):
+        assert rate(step) == pytest.approx(peak * (1 - step / total) * min(1, step / 10_000)), step
 
 
 @pytest.mark.parametrize("name", ["gpt-3-small", "gpt-3-medium", "gpt-3-large", "gpt-3-xl"])
@@ -223,3 +331,65 @@ def test_t5_reads_512_tokens_and_writes_114(name):
     assert isinstance(objective, SpanCorruption)
     assert objective.lengths(recipe.train.length) == (568, 512, 114)  # T5-2
     assert objective.weights == {"span": 1.0, "z": 1e-4}  # T5-5
+
+
+# What is predicted of a row --------------------------------------------------------------------------------
+
+
+def predicted(name, segments, draws=1, **changes):
+    """How many positions of full rows are to be predicted, one number for each draw."""
+    recipe = recipe_of(name)
+    objective: Any = objective_of(recipe)
+    objective = replace(objective, **changes)
+    length = recipe.train.length - 1 - segments  # [CLS], and a [SEP] behind each
+    ids = np.random.default_rng(0).integers(5, 30_000, length)
+    row = Row(np.array_split(ids, segments), {"label": 0}, range(segments))
+    made = (objective.encode(row, tokenizer_of(recipe), np.random.default_rng((1, number))) for number in range(draws))
+    return [len(example["masked_positions"]) for example in made]
+
+
+ALBERTS = {"albert-base": 12, "albert-large": 24, "albert-xlarge": 24, "albert-xxlarge": 12}
+
+
+@pytest.mark.parametrize(("name", "layers"), ALBERTS.items())
+def test_albert_uses_its_one_layer_as_often_as_table_1_says(name, layers, model_of):
+    model = model_of(recipe_of(name))
+    assert (model.config.num_hidden_layers, len(model.albert.encoder.albert_layer_groups)) == (layers, 1)
+    assert model.sop_classifier.dropout.p == 0  # MLM-6
+
+
+@pytest.mark.parametrize("name", ALBERTS)
+def test_albert_masks_as_many_as_its_header_says(name):
+    said = re.search(r"15 % of 512 tokens are (\d+)\..* default of (\d+) leaves ([\d.]+) %", header_of("albert-base"))
+    assert said
+    all_of_them, cap, share = said.groups()
+    assert predicted(name, segments=2) == [int(all_of_them)] == [77]
+    assert predicted(name, segments=2, max_predictions=int(cap)) == [20]
+    assert float(share) == pytest.approx(100 * 20 / 512, abs=0.05)  # ALB-4
+    objective: Any = objective_of(recipe_of(name))
+    assert (objective.second_segment, objective.masking) == ("order", "ngram")
+
+
+@pytest.mark.parametrize("name", ["roberta-base", "roberta-large"])
+def test_roberta_rounds_at_random_in_rows_without_gaps(name):
+    counts = predicted(name, segments=1, draws=100)
+    assert set(counts) == {76, 77}  # 76.8 of 512 (ROB-1)
+    assert sum(counts) / 100 == pytest.approx(76.8, abs=3 * 0.4 / 10)
+    objective: Any = objective_of(recipe_of(name))
+    assert (objective.second_segment, objective.packing, objective.short_rows) == ("none", "full_sentences", 0)
+    assert objective.random_from == "pieces"
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_electra_has_the_generator_of_its_table(name, model_of):
+    alone, sizes, positions = GENERATORS[name]
+    recipe = recipe_of(name)
+    model = model_of(recipe)
+    small = model.generator.config
+    assert (small.hidden_size, small.num_attention_heads, small.num_hidden_layers) == sizes  # ELE-8
+    assert parameter_count(model.discriminator) == alone
+    assert f"the discriminator alone, {alone:,} here" in header_of(name)
+    assert alone == pytest.approx(PUBLISHED[name].rounded, abs=1e6)  # it is what the paper counts
+    objective: Any = objective_of(recipe).at(recipe.train.length, 0.0)
+    assert objective.max_predictions == positions  # ELE-2
+    assert objective.weights == {"generator": 1.0, "rtd": 50.0}  # ELE-7

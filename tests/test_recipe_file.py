@@ -666,7 +666,7 @@ def test_the_files_name_is_the_default(file: str, name: str) -> None:
             "corpus.text='1e-4'",
         ],
         [
-            "tokenizer.path=한국어/tok",
+            "tokenizer={path: 한국어/tok, extend: 40, special_tokens: ['[NEW]']}",
             "train.phases=[{length: 8, steps: 3}, {length: 9, steps: 1, batch_tokens: 99}]",
         ],
         ["corpus=[a, {path: b, encoding: [utf-8, cp949], weight: 1e-3}]", "train.batch_tokens=512"],

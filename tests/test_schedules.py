@@ -28,6 +28,9 @@ def factors(name, total, warmup, final=0.0, decay=0.1, fidelity="fixed"):
         (("wsd", 8, 2, 0.0, 0.5), [0.5, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0, 0]),
         (("wsd", 4, 2, 0.0, 1.0), [0.5, 1, 1, 0.5, 0, 0]),  # the decay never begins before the peak
         (("wsd", 3, 0, 0.0, 0.0), [1, 1, 1, 0, 0]),
+        (("product", 4, 2), [0.5, 0.75, 0.5, 0.25, 0, 0]),
+        (("product", 4, 2, 0.0, 0.1, "paper"), [0, 0.375, 0.5, 0.25, 0, 0]),  # OPT-3
+        (("product", 4, 0, 0.5), [1, 0.875, 0.75, 0.625, 0.5, 0.5]),
         (("inverse_sqrt", 17, 4), [1] * 5 + [(4 / t) ** 0.5 for t in range(5, 19)]),
         (("inverse_sqrt", 4, 0), [1, 1, 0.707107, 0.577350, 0.5, 0.447214]),
         (("constant", 4, 2), [0.5, 1, 1, 1, 1, 1]),
@@ -60,7 +63,7 @@ def test_fidelity_changes_linear_only(name):
     assert factors(name, 20, 4, fidelity="paper") == factors(name, 20, 4, fidelity="fixed")
 
 
-@pytest.mark.parametrize("name", ["linear", "cosine", "wsd", "inverse_sqrt", "constant"])
+@pytest.mark.parametrize("name", ["linear", "cosine", "product", "wsd", "inverse_sqrt", "constant"])
 @pytest.mark.parametrize("fidelity", ["fixed", "paper"])
 def test_a_schedule_pickles(name, fidelity):
     factor = schedules.schedule(name, 20, 4, 0.1, 0.2, fidelity)

@@ -17,6 +17,11 @@ def mask_count(length: int, rate: float, cap: int | None = None, rounding: float
     return count if cap is None else min(cap, count)
 
 
+def most_positions(length: int, rate: float) -> int:
+    """Positions that ELECTRA has room for in a row of ``length``: 19 at 128, 79 at 512, 130 if a quarter (ELE-2)."""
+    return max(1, int((rate + 0.005) * length))
+
+
 def choose_tokens(candidates: Array, count: int, rng: np.random.Generator) -> Array:
     """``count`` of the ``candidates`` (positions), without replacement, sorted (MLM-1, MLM-5)."""
     return np.sort(rng.permutation(candidates)[:count])
@@ -68,19 +73,19 @@ def corrupt(
     ids: Array,
     positions: Array,
     mask_id: int,
-    vocab_size: int,
+    entries: Array | int,
     rng: np.random.Generator,
     masked: float = 0.8,
     random: float = 0.1,
 ) -> Array:
     """A copy of ``ids`` [T] with [MASK], a random entry or the original at each position, drawn per token (MLM-4).
 
-    The random entry is uniform over the whole vocabulary and may be the original.
+    The random entry is uniform over ``entries``, or that many, and may be the original.
     """
     draw = rng.random(len(positions))
     replacement = np.where(draw < masked, mask_id, ids[positions])
     is_random = (draw >= masked) & (draw < masked + random)
-    replacement[is_random] = rng.integers(vocab_size, size=int(is_random.sum()))
+    replacement[is_random] = rng.choice(entries, size=int(is_random.sum()))
     corrupted = ids.copy()
     corrupted[positions] = replacement
     return corrupted

@@ -1,4 +1,4 @@
-"""Rows of two segments: next sentence (BERT), sentence order (ALBERT), or one segment of whole sentences.
+"""Rows of two segments: next sentence (BERT) and sentence order (ALBERT).
 
 A document is the list of its sentences' boundaries, ``[s0, s1, ..., sn]``: token offsets into the store, so
 sentences ``i`` to ``j`` are the tokens ``[s_i, s_j)``. A row is ``(a, a_stop, b, b_stop, label)``, also offsets;
@@ -148,21 +148,3 @@ def sentence_order_pairs(
                 rows.append(fit(*halves[swapped], *halves[1 - swapped], swapped, budget, rng))
             first = end
     return rows, left_out
-
-
-def single_segments(
-    documents: Iterable[tuple[int, Boundaries]], budget: int, rng: np.random.Generator, short: float = SHORT
-) -> tuple[list[Pair], int]:
-    """Rows of one segment: whole sentences of one document up to ``budget``; a longer sentence is cut into rows."""
-    rows: list[Pair] = []
-    for _, document in documents:
-        target = target_length(budget, rng, short)
-        start, end = document[0], 0
-        last = len(document) - 1
-        while start < document[last]:
-            while end < last and document[end + 1] - start <= target:
-                end += 1
-            stop = document[end] if document[end] > start else start + target
-            rows.append(Pair(start, stop, stop, stop, 0))
-            start = stop
-    return rows, 0

@@ -25,11 +25,11 @@ class Division:
     micro_batch_tokens: int | None = None
 
 
-def encode(rows: Rows, row: int, tokenizer: Tokenizer, seed: int) -> Example:
-    """One example; its randomness depends on (seed, epoch, row) alone (ENG-2)."""
+def encode(rows: Rows, row: int, tokenizer: Tokenizer, seed: int, progress: float = 0.0) -> Example:
+    """One example; its randomness depends on (seed, epoch, row) alone (ENG-2). ``progress``: the share of the run."""
     source = rows.source
     rng = np.random.default_rng((seed, rows.epoch, row))
-    example = source.objective.encode(rows[row], tokenizer, rng)
+    example = source.objective.at(source.length, progress).encode(rows[row], tokenizer, rng)
     return example if source.member is None else {**example, "member": np.array(source.member)}
 
 
@@ -89,9 +89,9 @@ class Batches(Dataset):
     tokenizer: Tokenizer
     division: Division
 
-    def examples(self, stage: int, places: Sequence[Place]) -> list[Example]:
-        plan = self.plan
-        return [encode(plan.rows(stage, p.member, p.epoch), p.row, self.tokenizer, plan.seed) for p in places]
+    def examples(self, stage: int, places: Sequence[Place], progress: float) -> list[Example]:
+        plan, tokenizer = self.plan, self.tokenizer
+        return [encode(plan.rows(stage, p.member, p.epoch), p.row, tokenizer, plan.seed, progress) for p in places]
 
     def __getitem__(self, step: int) -> list[Batch]:
         stage, places = self.plan.position(step).stage, self.plan.batch(step)
@@ -102,7 +102,8 @@ class Batches(Dataset):
             )
         mine = share(places, self.division.process, self.division.processes)
         pad = padding(self.plan.stages[stage].members, self.tokenizer)
-        return [stack(part, pad) for part in micro_batches(self.examples(stage, mine), self.division)]
+        examples = self.examples(stage, mine, min(1.0, step / self.plan.steps))
+        return [stack(part, pad) for part in micro_batches(examples, self.division)]
 
 
 def leave_signals_to_the_run(_worker: int) -> None:

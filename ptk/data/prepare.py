@@ -2,8 +2,9 @@
 
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import filelock
 
@@ -18,6 +19,8 @@ from ptk.progress import Bar, Talk, duration
 from ptk.recipe import CorpusSource, TokenizerSpec
 
 TRAINING_VERSION = 1  # of tokenizer training: older ones in the cache are not used
+EXTENSION_VERSION = 1  # of extending one, likewise
+GROWN = "extension.json"  # beside an extended tokenizer: new ids and the old ones that they stand for
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ def tokenized(corpus: Corpus, tokenizer: Tokenizer, talk: Talk) -> Store:
 def load_or_train(spec: TokenizerSpec, corpus: Corpus, talk: Talk) -> Tokenizer:
     """Load the tokenizer the recipe names, or train it on the corpus, once for (corpus, settings); then extend it."""
     found = tokenizers.load(spec.path) if spec.path is not None else trained(spec, corpus, talk)
-    return found.extended(spec.special_tokens) if spec.special_tokens else found
+    found = found.extended(spec.special_tokens) if spec.special_tokens else found
+    return extended(found, spec.extend, corpus, talk) if spec.extend else found
 
 
 def trained(spec: TokenizerSpec, corpus: Corpus, talk: Talk) -> Tokenizer:
@@ -69,14 +73,34 @@ def trained(spec: TokenizerSpec, corpus: Corpus, talk: Talk) -> Tokenizer:
     key = files.fingerprint(
         "tokenizer", TRAINING_VERSION, corpus.fingerprint, spec.kind, spec.vocab_size, spec.lowercase
     )
+    return tokenizers.load(str(cached(key, lambda folder: train(spec, corpus, talk).save(folder))))
+
+
+def extended(old: Tokenizer, pieces: int, corpus: Corpus, talk: Talk) -> Tokenizer:
+    """With pieces learned on the corpus, from the cache or learned now."""
+    about = (old.spec, dict(old.names), old.segments)
+    key = files.fingerprint("extended tokenizer", EXTENSION_VERSION, corpus.fingerprint, about, pieces)
+
+    def write(folder: Path) -> None:
+        made = extend(old, pieces, corpus, talk)
+        made.save(folder)
+        files.write_json(folder / GROWN, made.grown)
+
+    folder = cached(key, write)
+    grown = {int(new): tuple(ids) for new, ids in files.read_json(folder / GROWN).items()}
+    return replace(tokenizers.load(str(folder)), notes=old.notes, grown=grown)
+
+
+def cached(key: str, write: Callable[[Path], None]) -> Path:
+    """The cache's folder of a tokenizer; it is written now when it is not there."""
     folder = files.cache_folder() / "tokenizers" / key
     with files.disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(f"{folder}.lock"):
             if not folder.exists():
-                train(spec, corpus, talk).save(aside := folder.with_name(f".{key}-{os.getpid()}"))
+                write(aside := folder.with_name(f".{key}-{os.getpid()}"))
                 os.rename(aside, folder)
-    return tokenizers.load(str(folder))
+    return folder
 
 
 def train(spec: TokenizerSpec, corpus: Corpus, talk: Talk) -> Tokenizer:
@@ -88,6 +112,18 @@ def train(spec: TokenizerSpec, corpus: Corpus, talk: Talk) -> Tokenizer:
     for note in tokenizer.notes:
         talk.say(note)
     talk.say(f"tokenizer trained in {duration(time.monotonic() - began)}")
+    return tokenizer
+
+
+def extend(old: Tokenizer, pieces: int, corpus: Corpus, talk: Talk) -> Tokenizer:
+    from ptk.data import tokenizer_extension
+
+    began = time.monotonic()
+    talk.say(f"extending a {old.kind} tokenizer of {old.vocab_size:,} entries by {pieces:,} pieces")
+    tokenizer = tokenizer_extension.extend(old, texts(corpus), pieces)
+    for note in tokenizer.notes:
+        talk.say(note)
+    talk.say(f"tokenizer extended in {duration(time.monotonic() - began)}")
     return tokenizer
 
 

@@ -23,6 +23,9 @@ from ptk.errors import DataError
 
 Around = Literal["segments", "end", "nothing"]  # what stands around a text
 KINDS = {"WordPiece": "wordpiece", "BPE": "bpe", "Unigram": "unigram", "WordLevel": "word"}
+ROLE_OF = {"[CLS]": "cls", "[SEP]": "sep", "[MASK]": "mask"}  # of tokens that are added by these names
+IDEOGRAPHS = ("\u3400\u4dbf", "\u4e00\u9fff", "\uf900\ufaff", "\U00020000\U0002a6df", "\U0002a700\U0002ceaf")
+IDEOGRAPHS += ("\U0002f800\U0002fa1f",)  # first and last of each block
 # Parts of tokenizer.json that no id without special tokens depends on.
 NOT_IDS = ("version", "truncation", "padding", "post_processor", "decoder")
 
@@ -30,6 +33,11 @@ NOT_IDS = ("version", "truncation", "padding", "post_processor", "decoder")
 def is_punctuation(char: str) -> bool:
     """Whether BERT splits ``char`` off: ASCII but letters, digits and blanks, or category P* (TOK-2)."""
     return unicodedata.category(char)[0] == "P" or char in "$+<=>^`|~"
+
+
+def is_ideograph(char: str) -> bool:
+    """Whether ``char`` is a CJK ideograph, each of which BERT takes for a word (TOK-1)."""
+    return any(first <= char <= last for first, last in IDEOGRAPHS)
 
 
 def _id_of(role: str) -> property:
@@ -52,9 +60,11 @@ class Tokenizer:
     """Whether the second text of a pair gets token type 1."""
     notes: tuple[str, ...] = field(default=(), compare=False)
     """What a user should be told: a vocabulary that stayed small, characters left out, a guessed casing."""
+    grown: Mapping[int, tuple[int, ...]] = field(default_factory=dict, compare=False)
+    """New id -> the old ids whose text it stands for, of the pieces that ``tokenizer.extend`` added."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Tokenizer, (self.spec, dict(self.names), self.segments, self.notes)
+        return Tokenizer, (self.spec, dict(self.names), self.segments, self.notes, dict(self.grown))
 
     @cached_property
     def _library(self) -> tokenizers.Tokenizer:
@@ -63,7 +73,7 @@ class Tokenizer:
     @cached_property
     def _plain(self) -> tokenizers.Tokenizer:
         """The same ids, but no text leads to a special token."""
-        plain = tokenizers.Tokenizer.from_str(_with_unreachable_specials(self.spec))
+        plain = tokenizers.Tokenizer.from_str(with_unreachable_specials(self.spec))
         plain.encode_special_tokens = True
         return plain
 
@@ -92,6 +102,11 @@ class Tokenizer:
             ]
         )
 
+    @cached_property
+    def piece_ids(self) -> np.ndarray:
+        """Ids of all pieces but special tokens, int64."""
+        return np.setdiff1d(np.arange(self.vocab_size), list(self.special_ids))
+
     def id_of(self, token: str) -> int | None:
         """The id of a token by its exact text, special or not; None for what the vocabulary lacks."""
         return self._library.token_to_id(token)
@@ -103,10 +118,14 @@ class Tokenizer:
         return np.array(list(takewhile(lambda id_: id_ is not None, map(self.id_of, names))), np.int64)
 
     def extended(self, tokens: Sequence[str]) -> "Tokenizer":
-        """The same with more special tokens, behind all others; those it has stay where they are."""
+        """The same with more special tokens, behind all others; those it has stay where they are.
+
+        [CLS], [SEP] and [MASK] play their roles where no other token does.
+        """
         library = tokenizers.Tokenizer.from_str(self.spec)
         library.add_special_tokens([token for token in tokens if library.token_to_id(token) is None])
-        return from_library(library, self.names, segments=self.segments, notes=self.notes)
+        names = {ROLE_OF[token]: token for token in tokens if token in ROLE_OF} | dict(self.names)
+        return from_library(library, names, segments=self.segments, notes=self.notes, grown=self.grown)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -148,8 +167,8 @@ class Tokenizer:
     def word_starts(self) -> np.ndarray:
         """bool [V]: whether a piece starts a word, for masking whole words (ALB-7).
 
-        WordPiece: it has no ``##``. Otherwise: it begins with a blank (Ġ, ▁, a newline) or is punctuation,
-        so that letters right after punctuation count as part of its word. Special tokens start one.
+        WordPiece: it has no ``##``. Otherwise: it begins with a blank (Ġ, ▁, a newline) or an ideograph, or is
+        punctuation, so that letters right after punctuation count as part of its word. Special tokens start one.
         """
         model = json.loads(self.spec)["model"]
         if model.get("end_of_word_suffix"):
@@ -163,7 +182,7 @@ class Tokenizer:
         else:
             byte_level = "ByteLevel" in self.spec_types
             texts = (decoders.ByteLevel().decode([p]) if byte_level else p.replace("▁", " ") for p in pieces)
-            starts = [text[:1].isspace() or all(map(is_punctuation, text)) for text in texts]
+            starts = [text[:1].isspace() or is_ideograph(text[:1]) or all(map(is_punctuation, text)) for text in texts]
         result = np.array(starts, dtype=bool)
         result[list(self.special_ids)] = True
         result.flags.writeable = False
@@ -242,17 +261,24 @@ def from_library(library: tokenizers.Tokenizer, names: Mapping[str, str], **fiel
     return Tokenizer(json.dumps(spec, ensure_ascii=False), dict(names), **fields)
 
 
-def _with_unreachable_specials(spec: str) -> str:
-    """Give the special pieces of a Unigram vocabulary, which may match text, names that no text contains."""
+def with_unreachable_specials(spec: str) -> str:
+    """Give special pieces that the model may find in text names that no text contains: Unigram's, and WordPiece's."""
     parts = json.loads(spec)
-    if parts["model"]["type"] != "Unigram":
+    model = parts["model"]
+    vocabulary, special = model["vocab"], [token for token in parts["added_tokens"] if token["special"]]
+    if model["type"] == "Unigram":
+        lowest = min(score for _, score in vocabulary)
+        for token in special:
+            if token["id"] < len(vocabulary):
+                token["content"] = f"\uffff{token['id']}"
+                vocabulary[token["id"]] = [token["content"], lowest]
+    elif model["type"] == "WordPiece":
+        for token in special:
+            if token["content"] in vocabulary and token["content"] != model["unk_token"]:
+                vocabulary[f"\uffff{token['id']}"] = vocabulary.pop(token["content"])
+                token["content"] = f"\uffff{token['id']}"
+    else:
         return spec
-    vocabulary = parts["model"]["vocab"]
-    lowest = min(score for _, score in vocabulary)
-    for token in parts["added_tokens"]:
-        if token["special"] and token["id"] < len(vocabulary):
-            token["content"] = f"\uffff{token['id']}"
-            vocabulary[token["id"]] = [token["content"], lowest]
     return json.dumps(parts)
 
 

@@ -24,7 +24,10 @@ def scores(objective: Objective, losses: engine.Losses, held: Documents) -> dict
     metrics[objective.perplexity] = perplexity(losses[first])
     if (predicted := objective.predicts(held)) is not None:
         metrics["bits_per_byte"] = bits_per_byte(float(losses[first].value) * predicted, held.byte_count())
-    return {"metrics": metrics, "examples": int(max(mean.count for mean in losses.values()))}
+    return {
+        "metrics": metrics,
+        "examples": int(max(losses[name].count for name in objective.weights if name in losses)),
+    }
 
 
 def baselines(

@@ -14,7 +14,7 @@ from ptk.data import tokenizer as tokenizers
 from ptk.errors import RecipeError
 from ptk.evaluation import held_out
 from ptk.evaluation.samples import samples
-from ptk.models import load
+from ptk.models import build, electra, load
 from ptk.objectives.objective import Objective
 from ptk.progress import Talk
 from ptk.recipe import CorpusSource, EvaluateSpec
@@ -50,35 +50,37 @@ def subject(name: str, data: str | None, trust_remote_code: bool = False) -> Sub
         return Subject(name, folder, objective, length, corpus, recipe.evaluate, task, precision)
     if not data:
         raise RecipeError(f"{name}: a model without its run has no held-out text; name some with --data PATH")
-    task, objective, positions = objective_from_config(folder, load.config(name, trust_remote_code))
-    return Subject(name, folder, objective, min(DEFAULT_LENGTH, positions), source, EvaluateSpec(), task)
+    task, objective = objective_from_config(folder, load.config(name, trust_remote_code))
+    return Subject(name, folder, objective, DEFAULT_LENGTH, source, EvaluateSpec(), task)
 
 
-def objective_from_config(folder: str, config: Any) -> tuple[str, Objective, int]:
-    """Name, objective and positions of a model folder or hub id, from the class it was saved as."""
+def objective_from_config(folder: str, config: Any) -> tuple[str, Objective]:
+    """Name and objective of a model folder or hub id, from the class it was saved as."""
     from ptk.objectives.causal_lm import CausalLanguageModelling
     from ptk.objectives.mlm import MaskedLanguageModelling
     from ptk.objectives.prefix_lm import PrefixLanguageModelling
+    from ptk.objectives.rtd import ReplacedTokenDetection
     from ptk.objectives.span_corruption import SpanCorruption
 
     architecture = (config.architectures or [""])[0]
-    positions = getattr(config, "max_position_embeddings", DEFAULT_LENGTH)
     if architecture.endswith("ForMaskedLM"):
-        return "mlm", MaskedLanguageModelling(second_segment="none", fidelity="fixed"), positions
+        return "mlm", MaskedLanguageModelling(second_segment="none", fidelity="fixed")
     if architecture.endswith(("ForCausalLM", "LMHeadModel")):
         if getattr(config, "prefix_lm", False):
-            return "prefix_lm", PrefixLanguageModelling(prefix_in="decoder", fidelity="fixed"), positions
-        return "causal_lm", CausalLanguageModelling(fidelity="fixed"), positions
+            return "prefix_lm", PrefixLanguageModelling(prefix_in="decoder", fidelity="fixed")
+        return "causal_lm", CausalLanguageModelling(fidelity="fixed")
     if config.is_encoder_decoder and getattr(config, "continues", False):
-        return "prefix_lm", PrefixLanguageModelling(fidelity="fixed"), positions
+        return "prefix_lm", PrefixLanguageModelling(fidelity="fixed")
     if architecture.endswith("ForConditionalGeneration") and len(tokenizers.load(folder).sentinel_ids):
-        return "span_corruption", SpanCorruption(fidelity="fixed"), positions
+        return "span_corruption", SpanCorruption(fidelity="fixed")
+    if electra.is_whole(folder):
+        return "rtd", ReplacedTokenDetection(fidelity="fixed")
     second = {"BertForPreTraining": "next", "AlbertForPreTraining": "order"}.get(architecture)
     if second is None:
         raise RecipeError(
             f"{folder}: {architecture or 'no class named'}: ptk eval cannot tell what it was pretrained to do"
         )
-    return "mlm", MaskedLanguageModelling(second_segment=second, fidelity="fixed"), positions  # type: ignore[arg-type]
+    return "mlm", MaskedLanguageModelling(second_segment=second, fidelity="fixed")  # type: ignore[arg-type]
 
 
 def evaluate(
@@ -99,7 +101,8 @@ def evaluate(
     ready = prepare.Data(corpus, tokenizer, prepare.tokenized(corpus, tokenizer, talk))
     part = "all" if data else "validation"
     scored = what.objective.for_validation(what.evaluate.mask_rate)
-    sources = held_out_rows(what.objective, ready.store, what.evaluate, what.length, part)
+    length = min(what.length, build.positions_of(model) or what.length)
+    sources = held_out_rows(what.objective, ready.store, what.evaluate, length, part)
     found = held_out_batches(scored, sources, tokenizer, what.evaluate.examples, accelerator)
     losses = engine.evaluate(scored, model, found, accelerator)
     results = {

@@ -1,5 +1,6 @@
 """A recipe's ``model:`` section and a tokenizer to a fresh transformers model."""
 
+import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -7,33 +8,30 @@ import torch
 from torch import nn
 
 from ptk.errors import RecipeError
-from ptk.models import load
+from ptk.models import extension, load, own_settings, positions, sharing
 
 if TYPE_CHECKING:
     from ptk.data.tokenizer import Tokenizer
 
-Head = Literal["pretraining", "masked_lm", "causal_lm", "seq2seq_lm"]
+Head = Literal["two_segments", "pretraining", "masked_lm", "causal_lm", "seq2seq_lm"]
+SECOND_LABELS = {"next_sentence_label", "sentence_order_label"}  # of a forward whose model has such a head
 MULTIPLE = 64  # vocabularies are rounded up: aligned matrices (ENG-5)
 
 
-def config(settings: Mapping[str, Any], tokenizer: "Tokenizer", length: int) -> Any:
-    """The configuration of the family, its vocabulary and special ids those of the tokenizer.
-
-    Raises RecipeError when rows of ``length`` do not fit the model's positions.
-    """
+def config(settings: Mapping[str, Any], tokenizer: "Tokenizer") -> Any:
+    """The configuration of the family, its vocabulary and special ids those of the tokenizer."""
     from transformers import AutoConfig
 
     values = {name: value for name, value in settings.items() if name not in ("type", "init")}
     known = special_ids(settings["type"], tokenizer)
-    size = -(-tokenizer.vocab_size // MULTIPLE) * MULTIPLE
+    size = rounded(tokenizer.vocab_size)
     made = AutoConfig.for_model(settings["type"], **{**known, **values, "vocab_size": size})
-    positions = getattr(made, "max_position_embeddings", None)
-    if positions is not None and length > positions:
-        raise RecipeError(
-            f"train.length: {length} tokens do not fit model.max_position_embeddings {positions}; "
-            f"set model.max_position_embeddings={length}"
-        )
+    sharing.set_groups(made)
     return made
+
+
+def rounded(entries: int) -> int:
+    return -(-entries // MULTIPLE) * MULTIPLE
 
 
 def special_ids(model_type: str, tokenizer: "Tokenizer") -> dict[str, int]:
@@ -70,26 +68,35 @@ def model(
     """A model of transformers' class for this head.
 
     Its weights are drawn from torch's global generator, or those of ``settings["init"]``: a run, a model folder or a
-    hub id. Raises RecipeError when those have fewer entries than the tokenizer.
+    hub id. Raises RecipeError when those have fewer entries than the tokenizer, when rows of ``length`` do not fit its
+    positions, or when the family has no such head.
     """
     import transformers
 
     auto = {
+        "two_segments": transformers.AutoModelForPreTraining,
         "pretraining": transformers.AutoModelForPreTraining,
         "masked_lm": transformers.AutoModelForMaskedLM,
         "causal_lm": transformers.AutoModelForCausalLM,
         "seq2seq_lm": transformers.AutoModelForSeq2SeqLM,
     }[head]
     if settings.get("init"):
-        model = started(auto, head, settings["init"], tokenizer, length)
+        model = started(auto, head, settings["init"], tokenizer)
+        check_own_settings(settings, model)
+        sharing.check_copies(model, settings["init"])
     else:
-        made = config(settings, tokenizer, length)
+        made = config(settings, tokenizer)
         check_kind(head, made)
         model = fresh(auto, made)
         if settings.get("tie_word_embeddings") is False:
             untie(model)
         if truncated_init:
             truncate_init(model)
+    check_length(model, length, settings.get("init"))
+    if head == "masked_lm":
+        check_padding(model, tokenizer)
+    sharing.share(model)
+    positions.write(model)
     generates_only(model, tokenizer)
     return model
 
@@ -117,11 +124,87 @@ def untie(model: Any) -> None:
 
 
 def check_kind(head: Head, made: Any) -> None:
-    """Raises RecipeError for an encoder-decoder where a decoder is wanted, and the other way round."""
+    """Raises RecipeError for a family that has no model of this kind."""
+    from transformers import MODEL_FOR_MASKED_LM_MAPPING
+
     if made.is_encoder_decoder and head == "causal_lm":
         raise RecipeError(f"model.type: {made.model_type} has an encoder; this objective wants a decoder, as gpt2 is")
     if not made.is_encoder_decoder and head == "seq2seq_lm":
         raise RecipeError(f"model.type: {made.model_type} is no encoder-decoder; this objective wants one, as t5 is")
+    if head == "masked_lm" and (made.is_encoder_decoder or type(made) not in MODEL_FOR_MASKED_LM_MAPPING):
+        raise RecipeError(f"model.type: {made.model_type} is no encoder that fills masks; name one, such as bert")
+    if head == "two_segments":
+        check_two_segments(made)
+
+
+def check_two_segments(made: Any) -> None:
+    """Raises RecipeError for a family without a head for the second segment, or without a type of token for it."""
+    from transformers import MODEL_FOR_PRETRAINING_MAPPING
+
+    family: Any = MODEL_FOR_PRETRAINING_MAPPING.get(type(made), None)  # ModernBERT has none
+    if family is None or not SECOND_LABELS & inspect.signature(family.forward).parameters.keys():
+        raise RecipeError(
+            f"model.type: {made.model_type} has no head for a second segment; "
+            "set objective.second_segment=none, or name bert or albert"
+        )
+    if made.type_vocab_size < 2:
+        raise RecipeError(
+            f"model.type_vocab_size: {made.type_vocab_size} is too few for two segments; give 2, "
+            "or set objective.second_segment=none"
+        )
+
+
+def check_length(model: nn.Module, length: int, init: str | None) -> None:
+    """Raises RecipeError when rows of ``length`` do not fit the model's positions."""
+    most, first = getattr(model.config, "max_position_embeddings", None), first_position(model)
+    if most is None or first + length <= most:
+        return
+    if init:
+        raise RecipeError(
+            f"train.length: {length} tokens do not fit the {most - first} positions of {init}; give fewer"
+        )
+    family: Any = model.config.model_type  # type: ignore[union-attr]
+    spared = f", the first {first} of which {family} leaves to padding" if first else ""
+    raise RecipeError(
+        f"train.length: {length} tokens do not fit model.max_position_embeddings {most}{spared}; "
+        f"set model.max_position_embeddings={first + length}"
+    )
+
+
+def positions_of(model: nn.Module) -> int | None:
+    """Tokens that a row may have; None where the family knows no limit."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    return None if positions is None else positions - first_position(model)
+
+
+def first_position(model: nn.Module) -> int:
+    """The position of a row's first token: in RoBERTa and its like the one after the padding's."""
+    tables = (part for name, part in model.named_modules() if name.endswith("position_embeddings"))
+    padding = [table.padding_idx for table in tables if getattr(table, "padding_idx", None) is not None]
+    return 1 + max(padding, default=-1)  # type: ignore[operator,type-var]
+
+
+def check_padding(model: nn.Module, tokenizer: "Tokenizer") -> None:
+    """Raises RecipeError when the family takes an entry for padding that rows have: MPNet's is 1 whatever it is told.
+
+    It would see no such token, and count no position for it. Rows of one segment have no end of text.
+    """
+    taken = getattr(model.get_input_embeddings(), "padding_idx", None)  # type: ignore[operator]
+    unused = {tokenizer.pad_id, tokenizer.eos_id} - {tokenizer.sep_id}
+    if taken is not None and taken not in unused:
+        raise RecipeError(
+            f"model.type: {model.config.model_type} takes entry {taken} for padding, "  # type: ignore[union-attr]
+            f"which is {tokenizer.tokens([taken])[0]} of this tokenizer; use tokenizer.kind=unigram, or its own"
+        )
+
+
+def check_own_settings(settings: Mapping[str, Any], model: nn.Module) -> None:
+    """Raises RecipeError when weights to start from are otherwise than the recipe's ``positions`` or ``sharing``."""
+    for name, has in own_settings.differing(settings, model.config).items():
+        raise RecipeError(
+            f"model.{name}: {settings[name]}, but {settings['init']} has {has or 'no such setting'}, and keeps it; "
+            f"leave model.{name} out"
+        )
 
 
 def generates_only(model: nn.Module, tokenizer: "Tokenizer") -> None:
@@ -132,20 +215,20 @@ def generates_only(model: nn.Module, tokenizer: "Tokenizer") -> None:
         settings.suppress_tokens = list(range(tokenizer.vocab_size, size)) or None
 
 
-def started(auto: Any, head: Head, init: str, tokenizer: "Tokenizer", length: int) -> nn.Module:
+def started(auto: Any, head: Head, init: str, tokenizer: "Tokenizer") -> nn.Module:
     """A model whose weights go on from another one; a head that it lacks is drawn afresh."""
-    check_kind(head, found := load.config(init))
-    positions = getattr(found, "max_position_embeddings", None)
-    if positions is not None and length > positions:
-        raise RecipeError(f"train.length: {length} tokens do not fit the {positions} positions of {init}; give fewer")
+    check_kind(head, load.config(init))
     with load.readable(init):
         # Whatever they were saved in: weights to train are fp32, and autocast makes of them what a step wants.
         made = auto.from_pretrained(load.folder_of(init), dtype=torch.float32)
-    if made.config.vocab_size < tokenizer.vocab_size:
+    entries = min(tokenizer.grown, default=tokenizer.vocab_size)  # of the tokenizer as it was before tokenizer.extend
+    if made.config.vocab_size < entries:
         raise RecipeError(
-            f"init: {init} has {made.config.vocab_size:,} entries, the tokenizer {tokenizer.vocab_size:,}; "
+            f"init: {init} has {made.config.vocab_size:,} entries, the tokenizer {entries:,}; "
             f"take its own tokenizer: tokenizer.path={load.folder_of(init)}"
         )
+    if tokenizer.grown and not extension.is_extended(load.folder_of(init), tokenizer):
+        extension.extend_embeddings(made, tokenizer, rounded(tokenizer.vocab_size))
     return made
 
 

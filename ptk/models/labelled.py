@@ -10,18 +10,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ptk.errors import RecipeError
+
 
 def forward_at(model: nn.Module, positions: Tensor, **inputs: Tensor) -> Any:
-    """``model(**inputs)`` with logits [B, K, V] at ``positions`` [B, K] instead of [B, T, V] everywhere."""
+    """``model(**inputs)`` with logits [B, K, V] at ``positions`` [B, K] instead of [B, T, V] everywhere.
+
+    Raises RecipeError for a family whose logits do not come of each position's hidden state (Perceiver), or that says
+    that it lacks a setting (X-MOD's default_language).
+    """
 
     def gather(_module: nn.Module, _inputs: Any, output: Any) -> Any:
         hidden = output.last_hidden_state
-        rows = torch.arange(len(positions), device=positions.device)[:, None]
-        output.last_hidden_state = hidden[rows, positions]
+        if hidden.shape[:2] == inputs["input_ids"].shape:
+            rows = torch.arange(len(positions), device=positions.device)[:, None]
+            output.last_hidden_state = hidden[rows, positions]
         return output
 
+    family: Any = model.config.model_type  # type: ignore[union-attr]
     hook = model.base_model.register_forward_hook(gather)  # type: ignore[union-attr,operator]
     try:
-        return model(**inputs, return_dict=True)
+        found = model(**inputs, return_dict=True)
+    except ValueError as error:
+        reason = (str(error).strip() or "no reason").splitlines()[0]
+        raise RecipeError(f"model: {family} does not run with these settings: {reason}") from error
     finally:
         hook.remove()
+    logits = found.prediction_logits if "prediction_logits" in found else found.logits
+    if logits.shape[:2] != positions.shape:
+        raise RecipeError(f"model.type: {family} computes its logits of other things than positions; name another")
+    return found

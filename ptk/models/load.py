@@ -54,17 +54,22 @@ def config(name: str, trust_remote_code: bool = False) -> Any:
 
 
 def load(name: str, trust_remote_code: bool = False) -> "nn.Module":
-    """The model with the head it was saved with. Raises what ``config`` raises."""
+    """The model with the head it was saved with; ELECTRA's with its generator. Raises what ``config`` raises."""
     import transformers
     from transformers.utils import logging
+
+    from ptk.models import electra
 
     architecture = (config(name, trust_remote_code).architectures or ["AutoModel"])[0]
     family = getattr(transformers, architecture, transformers.AutoModel)
     logging.disable_progress_bar()
     # An untied T5 (1.1) is saved and loaded as it is, whatever its configuration class says: no news.
     logging.get_logger("transformers.modeling_utils").addFilter(not_about_tying)  # type: ignore[arg-type]
+    folder = folder_of(name)
     with readable(name):
-        return family.from_pretrained(folder_of(name), trust_remote_code=trust_remote_code).eval()
+        if electra.is_whole(folder):
+            return electra.load(folder).eval()
+        return family.from_pretrained(folder, trust_remote_code=trust_remote_code).eval()
 
 
 def not_about_tying(record: LogRecord) -> bool:

@@ -38,3 +38,22 @@ def by_member(names: Sequence[str], logits: Tensor, labels: Tensor, member: Tens
         count = (counts * mine).sum().long()
         parts |= {name: Mean((totals * mine).sum(), count), f"{name}_accuracy": Mean((right * mine).sum(), count)}
     return parts
+
+
+def detection(name: str, logits: Tensor, labels: Tensor, mask: Tensor | None) -> dict[str, Mean]:
+    """logits, labels (bool) and ``mask`` (1 where a token is real) [B, T] -> the summed binary cross entropy (ELE-7).
+
+    Beside it accuracy, recall and precision of those so labelled (ELE-10), and their share: over all real tokens.
+    """
+    real = torch.ones_like(labels) if mask is None else mask.bool()
+    each = F.binary_cross_entropy_with_logits(logits.float(), labels.to(torch.float32), reduction="none")
+    with torch.no_grad():
+        said, true, count = (logits > 0) & real, labels & real, real.sum()
+        hits = (said & true).sum()
+    return {
+        name: Mean((each * real).sum(), count),
+        f"{name}_accuracy": Mean((((logits > 0) == labels) & real).sum(), count),
+        f"{name}_recall": Mean(hits, true.sum()),
+        f"{name}_precision": Mean(hits, said.sum()),
+        f"{name}_replaced": Mean(true.sum(), count),
+    }

@@ -1,7 +1,7 @@
-"""Masked language modelling, with next-sentence or sentence-order prediction beside it, or alone (BERT, 1810.04805).
+"""Masked language modelling, with next-sentence or sentence-order prediction beside it, or alone.
 
-A row is one or two spans of the store. ``encode`` masks it anew in every epoch; the vocabulary head runs only at
-the positions that have a label (MLM-6).
+BERT (arXiv 1810.04805), ALBERT (1909.11942), RoBERTa (1907.11692). ``encode`` masks a row anew in every epoch; the
+vocabulary head runs only at the positions that have a label (MLM-6).
 """
 
 from collections.abc import Mapping
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from ptk.corruption import masking, pairs
+from ptk.corruption import following, masking, pairs
 from ptk.errors import DataError
 from ptk.metrics import Mean
 from ptk.objectives.objective import IGNORE, Batch, Example, Objective, Row, Table
+from ptk.objectives.segments import labels_of, lay_out, shown, special_ids
 from ptk.recipe import STRICT, Fraction, Positive
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ RUNS = {
     "span": partial(masking.choose_runs, weights=masking.SPANS),
 }
 FEWEST_DOCUMENTS = 20  # for a random second segment (NSP-6)
+Ends = Literal["from", "to"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +41,19 @@ class MaskedLanguageModelling(Objective):
 
     second_segment: Literal["next", "order", "none"] = "next"
     """Next-sentence prediction, sentence-order prediction, or one segment and no second loss."""
-    mask_rate: Fraction = 0.15
-    """Share of the positions to predict, specials counted in the length (MLM-2)."""
+    packing: Literal["document", "full_sentences"] = "document"
+    """Of one segment: whole sentences of one document, or of as many as fill the row, a [SEP] behind each (RoBERTa)."""
+    mask_rate: Fraction | Mapping[Ends, Fraction] = 0.15
+    """Share of the positions to predict, specials counted in the length (MLM-2); ``{from: 0.3, to: 0.15}`` goes in a
+    straight line from one to the other over the run (arXiv 2305.15096)."""
     max_predictions: Positive | None = None
     """Most positions of one row; the originals used 20 at 128 and 80 at 512."""
     masked: Fraction = 0.8
     """Of the chosen positions, how many become [MASK] ..."""
     random: Fraction = 0.1
     """... and how many a random entry; the rest stays as it is (MLM-4)."""
+    random_from: Literal["vocabulary", "pieces"] = "vocabulary"
+    """Random entries are any of the vocabulary (MLM-4), or any but special tokens (ROB-1)."""
     masking: Literal["token", "whole_word", "ngram", "span"] = "token"
     """Positions one by one; whole words (MLM-3); 1 to 3 words in a row (ALBERT, ALB-2); 1 to 10 (SpanBERT). Words are
     those of the text, whatever the tokenizer."""
@@ -57,7 +64,7 @@ class MaskedLanguageModelling(Objective):
     fidelity: Literal["fixed", "paper"] | None = None
     """``paper`` for the oddities NSP-5, NSP-6, MLM-3 and ALB-1; the recipe's ``fidelity`` when left out."""
 
-    rows_depend_on: ClassVar[tuple[str, ...]] = ("second_segment", "short_rows", "fidelity")
+    rows_depend_on: ClassVar[tuple[str, ...]] = ("second_segment", "packing", "short_rows", "fidelity")
     padding: ClassVar[Mapping[str, int]] = {"masked_labels": IGNORE}
     around: ClassVar[Literal["segments"]] = "segments"
     perplexity: ClassVar[str] = "pseudo_perplexity"
@@ -70,6 +77,12 @@ class MaskedLanguageModelling(Objective):
     def __post_init__(self) -> None:
         if self.masked + self.random > 1:
             raise ValueError(f"masked {self.masked} and random {self.random} are more than 1 together")
+        if self.packing == "full_sentences" and self.second_segment != "none":
+            raise ValueError(
+                "packing: full_sentences has no second segment; set second_segment=none, or packing=document"
+            )
+        if isinstance(self.mask_rate, Mapping) and len(self.mask_rate) < 2:
+            raise ValueError("mask_rate: a rate that changes has both ends; give {from: 0.3, to: 0.15}")
 
     @property
     def weights(self) -> Mapping[str, float]:  # type: ignore[override]
@@ -80,8 +93,11 @@ class MaskedLanguageModelling(Objective):
     def rows(self, documents: "Documents", block: range, length: int, rng: np.random.Generator) -> Table:
         """Pairs (or single segments) of whole sentences, cut to ``length`` less the special tokens."""
         numbered = ((piece, documents.boundaries(piece)) for piece in block)
+        if self.packing == "full_sentences":
+            shuffled = (documents.boundaries(piece) for piece in rng.permutation(block))
+            return spans_table(following.full_sentences(shuffled, length - 2, rng, self.short_rows))
         if self.second_segment == "none":
-            found, left_out = pairs.single_segments(numbered, length - 2, rng, self.short_rows)
+            found, left_out = following.single_segments(numbered, length - 2, rng, self.short_rows)
         else:
             make = {"next": pairs.next_sentence_pairs, "order": pairs.sentence_order_pairs}[self.second_segment]
             draw = RandomDocument(documents, tries=10 if self.fidelity == "paper" else None)
@@ -104,29 +120,25 @@ class MaskedLanguageModelling(Objective):
     def encode(self, row: Row, tokenizer: "Tokenizer", rng: np.random.Generator) -> Example:
         """input_ids, token_type_ids [T]; masked_positions, masked_labels [K]; next_sentence_label []."""
         cls, sep, mask = special_ids(tokenizer)
-        segments = [np.append(segment, sep) for segment in row.segments]
-        ids = np.concatenate([[cls], *segments])
-        is_text = np.ones(len(ids), bool)
-        ends = np.cumsum([len(segment) for segment in segments])
-        is_text[0] = is_text[ends] = False
-        candidates = np.flatnonzero(is_text)
+        layout = lay_out(row.segments, cls, sep)
+        ids, text = layout.ids, layout.text
         rounding = rng.random() if self.rounding == "random" else None
-        count = masking.mask_count(len(ids), self.mask_rate, self.max_predictions, rounding)
+        count = masking.mask_count(len(ids), self.mask_rate, self.max_predictions, rounding)  # type: ignore[arg-type]
         if self.masking != "token":
             starts = tokenizer.word_starts[ids]
-            if self.fidelity != "paper" and len(segments) == 2:
-                starts[ends[0] + 1] = True  # a piece that goes on with a word of B never joins one of A
-            choose = RUNS[self.masking]
-            positions = choose(candidates, starts[candidates], count, rng)
+            if self.fidelity != "paper":
+                starts[layout.ends[:-1] + 1] = True  # a piece that goes on with a word of B never joins one of A
+            positions = RUNS[self.masking](text, starts[text], count, rng)
         else:
-            positions = masking.choose_tokens(candidates, count, rng)
+            positions = masking.choose_tokens(text, count, rng)
+        entries = tokenizer.vocab_size if self.random_from == "vocabulary" else tokenizer.piece_ids
         example = {
-            "input_ids": masking.corrupt(ids, positions, mask, tokenizer.vocab_size, rng, self.masked, self.random),
+            "input_ids": masking.corrupt(ids, positions, mask, entries, rng, self.masked, self.random),
             "masked_positions": positions,
             "masked_labels": ids[positions],
         }
-        if len(segments) == 2:
-            example["token_type_ids"] = (np.arange(len(ids)) > ends[0]).astype(np.int64)
+        if self.second_segment != "none":
+            example["token_type_ids"] = layout.token_type_ids
             example["next_sentence_label"] = np.array(row.columns["label"])
         return example
 
@@ -134,7 +146,7 @@ class MaskedLanguageModelling(Objective):
         """The ForPreTraining class of the family with a second segment, its ForMaskedLM class without."""
         from ptk.models import build
 
-        head = "masked_lm" if self.second_segment == "none" else "pretraining"
+        head = "masked_lm" if self.second_segment == "none" else "two_segments"
         return build.model(head, settings, tokenizer, length, truncated_init=self.fidelity == "paper")
 
     def counts(self, batch: Batch) -> dict[str, int]:
@@ -159,25 +171,12 @@ class MaskedLanguageModelling(Objective):
         return parts
 
     def show(self, example: Example, tokenizer: "Tokenizer") -> tuple[str, list[tuple[str, str]]]:
-        labels = dict(zip(example["masked_positions"].tolist(), example["masked_labels"].tolist(), strict=True))
-        ids = example["input_ids"].tolist()
-        second = example.get("token_type_ids", np.zeros(len(ids)))
-        pieces = []
-        for position, piece in enumerate(tokenizer.tokens(ids)):
-            original = labels.get(position)
-            if original is not None:
-                role = "masked" if ids[position] == tokenizer.mask_id else "random"
-                role = "kept" if ids[position] == original else role
-                pieces.append((f"{piece}={tokenizer.tokens([original])[0]}", role))
-            elif ids[position] in tokenizer.special_ids:
-                pieces.append((piece, "special"))
-            else:
-                pieces.append((piece, "second" if second[position] else "first"))
-        headline = f"{len(ids)} tokens, {len(labels)} to predict"
+        labels = labels_of(example)
+        headline = f"{len(example['input_ids'])} tokens, {len(labels)} to predict"
         if "next_sentence_label" in example:
             names = {"next": ("is next", "random"), "order": ("in order", "swapped")}[self.second_segment]
             headline += f", {names[int(example['next_sentence_label'])]}"
-        return headline, pieces
+        return headline, shown(example, labels, tokenizer)
 
     def answer(self, model: "nn.Module", batch: Batch, tokenizer: "Tokenizer") -> str:
         inputs = {name: batch[name] for name in ("input_ids", "token_type_ids") if name in batch}
@@ -195,8 +194,23 @@ class MaskedLanguageModelling(Objective):
     def predicts(self, documents: "Documents") -> int:
         return int(documents.lengths().sum())
 
+    def at(self, length: int, progress: float) -> "MaskedLanguageModelling":
+        if not isinstance(self.mask_rate, Mapping):
+            return self
+        first, last = self.mask_rate["from"], self.mask_rate["to"]
+        return replace(self, mask_rate=first + (last - first) * progress)
+
     def for_validation(self, mask_rate: float) -> "MaskedLanguageModelling":
         return replace(self, mask_rate=mask_rate, max_predictions=None)
+
+    def cautions(self, length: int) -> list[str]:
+        wanted = masking.mask_count(length, self.at(length, 0.0).mask_rate)  # type: ignore[arg-type]
+        if self.max_predictions is None or self.max_predictions >= wanted:
+            return []
+        return [
+            f"objective.max_predictions: {self.max_predictions} of the {wanted} positions that mask_rate wants in rows "
+            f"of {length}: {self.max_predictions / length:.1%} are predicted (ALB-4)"
+        ]
 
     def notes(self, fidelity: str, model_type: str) -> list[str]:
         if fidelity != "paper":
@@ -246,10 +260,7 @@ def table(found: np.ndarray, two_segments: bool, left_out: int) -> Table:
     return Table(np.arange(len(found) + 1) * each, spans, columns, left_out)
 
 
-def special_ids(tokenizer: "Tokenizer") -> tuple[int, int, int]:
-    """Ids of [CLS], [SEP] and [MASK]; raises DataError when the tokenizer lacks one."""
-    found = {"[CLS]": tokenizer.cls_id, "[SEP]": tokenizer.sep_id, "[MASK]": tokenizer.mask_id}
-    missing = [name for name, number in found.items() if number is None]
-    if missing:
-        raise DataError(f"the tokenizer has no {', '.join(missing)}, which mlm needs; use tokenizer.kind=wordpiece")
-    return tuple(found.values())  # type: ignore[return-value]
+def spans_table(rows: list[list[tuple[int, int]]]) -> Table:
+    """Rows of any number of spans."""
+    offsets = np.cumsum([0, *map(len, rows)])
+    return Table(offsets, np.array([span for row in rows for span in row], np.int64).reshape(-1, 2), {})

@@ -99,6 +99,14 @@ class Objective(ABC):
     def loss(self, model: "nn.Module", batch: Batch) -> dict[str, Mean]:
         """Every loss, and what is reported beside it, as (total, count)."""
 
+    def evaluate(self, model: "nn.Module", batch: Batch) -> "tuple[dict[str, Mean], dict[str, torch.Tensor]]":
+        """The losses, and what ``score`` needs of all batches together: arrays by name, [N] each."""
+        return self.loss(model, batch), {}
+
+    def score(self, predictions: Mapping[str, np.ndarray]) -> dict[str, Mean]:
+        """Metrics that are no sum over batches, of the arrays of all of them."""
+        return {}
+
     @abstractmethod
     def show(self, example: Example, tokenizer: "Tokenizer") -> tuple[str, list[tuple[str, str]]]:
         """An example for people: a headline, and its pieces, each with a role that has a colour:
@@ -116,12 +124,20 @@ class Objective(ABC):
         """How many tokens a loss for the whole text is the sum of; None where most of it is never predicted."""
         return None
 
+    def at(self, length: int, progress: float) -> "Objective":
+        """The same objective for rows of ``length`` tokens at this share of the run, for settings that follow them."""
+        return self
+
     def for_validation(self, mask_rate: float) -> "Objective":
         """The same objective as it is scored on held-out text (ENG-4)."""
         return self
 
     def notes(self, fidelity: str, model_type: str) -> list[str]:
         """The oddities of the original that ``fidelity: paper`` reproduces, for the model card."""
+        return []
+
+    def cautions(self, length: int) -> list[str]:
+        """What to tell, before the first step, whoever trains rows of ``length`` tokens."""
         return []
 
     def remarks(self) -> list[str]:

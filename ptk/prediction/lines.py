@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ptk import device
 from ptk.errors import DataError, RecipeError
 from ptk.models import load
-from ptk.prediction import continuation, masks, spans
+from ptk.prediction import continuation, masks, replaced, spans
 from ptk.prediction.sampling import Sampling
 from ptk.prediction.writer import Writer
 from ptk.progress import Talk, clean
@@ -46,6 +46,9 @@ def answers(
 
 def reply_of(name: str, model: "nn.Module", tokenizer: Any, options: Mapping[str, Any]) -> Reply:
     """What this model does with a line."""
+    if replaced.detects(model):
+        check_no_options(name, model, options, "detects what was replaced")
+        return lambda line, _number: replaced.answer(model, tokenizer, line) if line.strip() else ""
     if model.can_generate() and model.main_input_name == "input_ids":  # type: ignore[operator]
         write = spans.answer if model.config.is_encoder_decoder else continuation.answer  # type: ignore[union-attr]
         return partial(written, partial(write, Writer(model, tokenizer)), sampling_of(options))
@@ -53,12 +56,17 @@ def reply_of(name: str, model: "nn.Module", tokenizer: Any, options: Mapping[str
         raise RecipeError(
             f"--model {name}: {type(model).__name__} neither writes text nor fills masks; ptk predict takes models "
             "that continue a text (...ForCausalLM, ...LMHeadModel), answer or complete one "
-            "(...ForConditionalGeneration), or fill masks (...ForMaskedLM, BertForPreTraining)"
+            "(...ForConditionalGeneration), fill masks (...ForMaskedLM, BertForPreTraining), or detect "
+            "what was replaced (ElectraForPreTraining)"
         )
+    check_no_options(name, model, options, "fills masks")
+    return lambda line, _number: masks.answer(model, tokenizer, line) if line.strip() else ""
+
+
+def check_no_options(name: str, model: "nn.Module", options: Mapping[str, Any], does: str) -> None:
     if options:
         named = ", ".join(map(option, options))
-        raise RecipeError(f"--model {name}: {type(model).__name__} fills masks and writes nothing; leave out {named}")
-    return lambda line, _number: masks.answer(model, tokenizer, line) if line.strip() else ""
+        raise RecipeError(f"--model {name}: {type(model).__name__} {does} and writes nothing; leave out {named}")
 
 
 def sampling_of(options: Mapping[str, Any]) -> Sampling:

@@ -29,11 +29,8 @@ def answer(model: "nn.Module", tokenizer: Any, line: str) -> str:
 
 
 def answer_json(model: "nn.Module", tokenizer: Any, line: str) -> str:
-    try:
-        value = json.loads(line)
-        text = value["text"]
-    except (ValueError, KeyError, TypeError):
-        raise ValueError('not JSON with a "text"; give {"text": "..."} or {"text": "...", "next": "..."}') from None
+    value = request(line)
+    text = value["text"]
     if "next" in value:
         return json.dumps({"is_next": round(is_next(model, tokenizer, text, value["next"]), 6)})
     _, found = fill(model, tokenizer, text)
@@ -42,6 +39,16 @@ def answer_json(model: "nn.Module", tokenizer: Any, line: str) -> str:
         for candidates in found.values()
     ]
     return json.dumps({"masks": masks}, ensure_ascii=False)
+
+
+def request(line: str) -> dict[str, Any]:
+    """A JSON line with a "text". Raises ValueError."""
+    try:
+        value = json.loads(line)
+        value["text"].encode()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError('not JSON with a "text"; give {"text": "..."} or {"text": "...", "next": "..."}') from None
+    return value
 
 
 @torch.no_grad()

@@ -139,9 +139,3 @@ def test_sentence_order_swaps_half_of_the_chunks():
     assert all((row.b >= row.a_stop) == (row.label == 0) for row in rows)
     assert {row.a // 240 == row.b // 240 for row in rows} == {True}  # never another document (ALB-1)
     assert left_out < len(text)
-
-
-def test_single_segments_cover_the_document_once():
-    text = [(0, document(0, 5, 5, 40, 3))]
-    rows, _ = pairs.single_segments(text, 12, np.random.default_rng(9), short=0.0)
-    assert [(row.a, row.a_stop) for row in rows] == [(0, 10), (10, 22), (22, 34), (34, 46), (46, 53)]

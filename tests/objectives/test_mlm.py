@@ -1,19 +1,23 @@
 """Masked language modelling against transformers' own losses, and the rules of its rows."""
 
+import itertools
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from running import session
 from transformers import BertConfig, BertForMaskedLM, BertForPreTraining
 
-from ptk import recipe_file
-from ptk.data import batches, prepare, rows
+from ptk import inspection, recipe_file
+from ptk.data import batches, prepare, rows, tokenizer_training
 from ptk.data.split import Documents, split
 from ptk.errors import DataError
 from ptk.objectives.mlm import MaskedLanguageModelling, RandomDocument
 from ptk.objectives.objective import IGNORE, Row
 from ptk.progress import Talk
+from ptk.recipe import TokenizerSpec
 from ptk.session import make_plan, objective_of
 
 SMALL = {
@@ -30,6 +34,7 @@ class Words:
 
     vocab_size, cls_id, sep_id, mask_id, pad_id = 128, 2, 3, 4, 0
     special_ids = frozenset({0, 1, 2, 3, 4})
+    piece_ids = np.arange(5, 128)
     word_starts = np.arange(128) % 3 != 0  # every third entry continues a word
 
 
@@ -214,3 +219,108 @@ def test_words_are_masked_whole_however_they_are_chosen(how):
         chosen = set(words[example["masked_positions"]].tolist())
         assert np.flatnonzero(np.isin(words, list(chosen))).tolist() == example["masked_positions"].tolist()
         assert len(example["masked_positions"]) <= int(len(ids) * 0.15 + 1)
+
+
+def test_rows_of_several_documents_have_a_separator_behind_each():
+    objective = MaskedLanguageModelling(
+        second_segment="none",
+        packing="full_sentences",
+        fidelity="fixed",
+        masked=0.0,
+        random=0.0,
+        masking="whole_word",
+        mask_rate=0.1,
+    )
+    made = Row([np.array([7, 8]), np.array([9, 10, 11]), np.array([6])], {})
+    example = objective.encode(made, Words(), np.random.default_rng(0))
+    assert example["input_ids"].tolist() == [2, 7, 8, 3, 9, 10, 11, 3, 6, 3]
+    assert "token_type_ids" not in example
+    found = (objective.encode(made, Words(), np.random.default_rng(s))["masked_positions"] for s in range(99))
+    assert (8,) in {
+        tuple(positions.tolist()) for positions in found
+    }  # 6 goes on with a word, but not with one of another document
+
+
+def test_full_sentences_have_no_second_segment():
+    with pytest.raises(ValueError, match="full_sentences has no second segment; set second_segment=none"):
+        MaskedLanguageModelling(packing="full_sentences")
+
+
+def test_the_mask_rate_goes_from_one_end_to_the_other():
+    objective = MaskedLanguageModelling(mask_rate={"from": 0.3, "to": 0.15}, fidelity="fixed")
+    assert [objective.at(128, progress).mask_rate for progress in (0.0, 0.5, 1.0)] == pytest.approx([0.3, 0.225, 0.15])
+    constant = MaskedLanguageModelling(fidelity="fixed")
+    assert constant.at(128, 0.5) is constant
+    assert objective.for_validation(0.15).at(128, 0.0).mask_rate == 0.15
+    with pytest.raises(ValueError, match="has both ends"):
+        MaskedLanguageModelling(mask_rate={"from": 0.3})
+
+
+def test_a_run_masks_less_and_less(tiny):
+    path = tiny(objective="{name: mlm, mask_rate: {from: 0.5, to: 0.1}}")
+    made = session(path)
+    masked = []
+    for step in range(made.plan.steps):
+        (batch,) = made.batches()[step]
+        real = batch["attention_mask"].sum() if "attention_mask" in batch else batch["input_ids"].numel()
+        masked.append(float((batch["masked_labels"] != IGNORE).sum() / real))
+    assert masked == pytest.approx([0.5 - 0.4 * step / 8 for step in range(8)], abs=0.015)
+    (shown,) = itertools.islice(inspection.examples(made.objective, made.plan, made.data.tokenizer, 1), 1)
+    assert "to predict" in shown.plain
+
+
+@pytest.mark.parametrize(("pool", "specials"), [("vocabulary", True), ("pieces", False)])
+def test_random_entries_are_any_or_any_but_special_tokens(pool, specials):
+    objective = MaskedLanguageModelling(fidelity="fixed", masked=0.0, random=1.0, mask_rate=0.9, random_from=pool)
+    drawn = np.concatenate(
+        [
+            example["input_ids"][example["masked_positions"]]
+            for seed in range(100)
+            for example in [objective.encode(row(125), Words(), np.random.default_rng(seed))]
+        ]
+    )
+    assert bool(set(drawn.tolist()) & Words.special_ids) == specials
+    assert set(range(5, 128)) <= set(drawn.tolist())
+
+
+# Of a text: letters and digits between blanks and punctuation; each ideograph.
+WORD = re.compile(r"[一-鿿]|[^\W_一-鿿]+")
+LINES = [
+    "The function's return-value (an int_32) isn't checked: see foo.bar(baz), please!",
+    "그 함수는 값을(정수) 돌려준다. 예: 파이토치_모델.학습()을 부르세요!",
+    "机器学习 模型,学习。",
+    "Ein Wörterbuch, naïve façades; 3.14 and 1,000,000 or x=y**2 ...",
+] * 8
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram", "char"])
+@pytest.mark.parametrize("how", ["whole_word", "ngram", "span"])
+def test_words_of_the_text_are_masked_whole_whatever_the_tokenizer(kind, how):
+    """Checked against the text, not the pieces: of each word either every character is to be predicted or none."""
+    spec = TokenizerSpec(
+        kind=kind, vocab_size=400 if kind == "bpe" else 260, special_tokens=("[CLS]", "[SEP]", "[MASK]")
+    )
+    trained = tokenizer_training.train(replace(spec, special_tokens=()), LINES).extended(spec.special_tokens)
+    objective = MaskedLanguageModelling(second_segment="none", masking=how, mask_rate=0.3, fidelity="fixed")
+    masked_words = whole = 0
+    for number, line in enumerate(LINES):
+        encoding = trained._library.encode(line, add_special_tokens=False)
+        ids = np.array(encoding.ids)
+        example = objective.encode(Row([ids], {}), trained, np.random.default_rng(number))
+        chosen = set((example["masked_positions"] - 1).tolist())  # [CLS] is in front
+        hidden = {place for index in chosen for place in range(*encoding.offsets[index])}
+        for word in WORD.finditer(line):
+            covered = hidden & set(range(*word.span()))
+            assert len(covered) in (0, len(word[0])), (word[0], encoding.tokens)
+            masked_words += bool(covered)
+        whole += len(chosen) > 0
+    assert whole == len(LINES)
+    assert masked_words > len(LINES)
+
+
+def test_a_cap_below_the_mask_rate_is_said():
+    capped = MaskedLanguageModelling(max_predictions=20)
+    (caution,) = capped.cautions(512)
+    assert "20 of the 77 positions" in caution
+    assert "3.9% are predicted" in caution
+    assert capped.cautions(128) == MaskedLanguageModelling().cautions(512) == []
