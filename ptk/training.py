@@ -24,6 +24,7 @@ from ptk.session import Session, check_division, make_plan, objective_of, of_its
 
 MEASURED_SECONDS = 8.0  # of training steps, to turn minutes into steps
 MEASURED_STEPS = 8  # at least
+ENDLESS = 10**9  # steps, of which none is near the end
 WARM = 3  # steps that only warm caches up
 
 
@@ -87,7 +88,8 @@ def pretrain_in(run: runs.Run, recipe: Recipe, resume: bool, talk: Talk) -> dict
 def measured_steps(session: Session, model: nn.Module) -> int:
     """``train.minutes`` in steps: measured with a learning rate of zero, on a model that is thrown away."""
     training = replace(session.training(model), lr=lambda _step: 0.0)
-    state, found = State(), session.batches()
+    endless = replace(session, plan=with_steps(session.plan, ENDLESS))  # at what a schedule of the data begins with
+    state, found = State(), endless.batches()
     began = marked = time.monotonic()
     enough = 0  # a flag that all processes agree on: they stop at the same step
     while not (enough and state.step >= MEASURED_STEPS):
@@ -187,7 +189,8 @@ def describe(session: Session, model: nn.Module) -> None:
     held = split(store, session.recipe.evaluate)[1]
     talk.say(f"held out: {held.rule} ({held.lengths().sum():,} of {store.manifest['tokens']:,} tokens)")
     talk.say(f"model: {type(model).__name__}, {parameter_count(model):,} parameters")
-    if kept := of_its_own(session.recipe, model):
+    kept = of_its_own(session.recipe, model) + (session.objective.kept(model) if session.recipe.init else [])
+    if kept:
         talk.warn(f"init: {session.recipe.init} brings its own {', '.join(kept)}")
     for number, stage in enumerate(made.stages):
         size = f"{stage.batch_size:,} rows" if stage.batch_size else f"{stage.batch_tokens:,} tokens"
@@ -268,6 +271,8 @@ def finish(
         rules = session.objective.notes(recipe.fidelity, model.config.model_type)  # type: ignore[union-attr]
         if recipe.fidelity == "paper" and recipe.train.schedule == "linear":
             rules = [*rules, "OPT-2: the learning rate jumps down at the end of the warm-up"]
+        if recipe.fidelity == "paper" and recipe.train.schedule == "product":
+            rules = [*rules, "OPT-3: the first update has a learning rate of 0"]
         text = export.card(model, session.data.tokenizer, recipe, results, rules, session.objective.remarks())
         export.export(run.model, model, session.data.tokenizer, session.objective.around, text)
         files.write_json(run.folder / "results.json", results)

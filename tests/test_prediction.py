@@ -13,6 +13,7 @@ from transformers import (
     LlamaForCausalLM,
     MarianMTModel,
     OpenAIGPTLMHeadModel,
+    RobertaForMaskedLM,
     T5ForConditionalGeneration,
 )
 from transformers.utils import logging as transformers_logging
@@ -514,3 +515,13 @@ def test_options_of_the_command_reach_the_model(gpt):
     assert sampled.stdout.splitlines() == predicted(gpt, "the 개", '{"text": "a"}', **options)
     assert run().stdout.splitlines() == predicted(gpt, "the 개", '{"text": "a"}')
     assert isinstance(run("--top-p", "0").exception, RecipeError)
+
+
+def test_a_roberta_has_fewer_positions_than_its_table(make):
+    """Its first one is the padding's: 19 of 20 are left."""
+    folder = make(RobertaForMaskedLM, "wordpiece", **SIZE, max_position_embeddings=20)
+    text = "[MASK]" + " the" * 16
+    (answer,) = predicted(folder, text)
+    assert answer.endswith(" the" * 16)
+    with pytest.raises(DataError, match="20 tokens are more than the model's 19"):
+        predicted(folder, text + " the")

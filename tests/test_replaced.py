@@ -1,6 +1,7 @@
 """``ptk predict`` of an ELECTRA: which words look replaced, and masks filled by its generator."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -89,3 +90,13 @@ def test_it_takes_no_settings_of_writing_and_names_bad_lines(folder):
 def test_spans_that_touch_share_brackets():
     assert replaced.marked("abcdef", [(0, 2), (2, 3), (4, 6)]) == "[abc]d[ef]"
     assert replaced.marked("abc", []) == "abc"
+
+
+def test_pieces_that_share_a_character_are_one(monkeypatch, folder):
+    """Byte-level pieces of one letter have the same place; the more suspicious one counts."""
+    spans = {"offset_mapping": [(0, 0), (0, 3), (3, 5), (4, 5), (5, 9), (0, 0)]}
+    logits = torch.tensor([[0.0, -9.0, -9.0, 3.0, -9.0, 0.0]])
+    monkeypatch.setattr(replaced.masks, "run", lambda *_: ([], SimpleNamespace(logits=logits)))
+    found = replaced.pieces(None, lambda *_, **__: spans, "the ü red")
+    assert [(start, stop, p > 0.5) for start, stop, p in found] == [(0, 3, False), (3, 5, True), (5, 9, False)]
+    assert replaced.marked("the ü red", [(3, 5)]) == "the[ ü] red"

@@ -37,7 +37,7 @@ def full_sentences(
     """Rows of whole sentences in a row, across the ends of documents (RoBERTa, arXiv 1907.11692, FULL-SENTENCES).
 
     Each row is a list of spans, one of each document; every span but the first costs a separator. A share of ``short``
-    of the rows aims at a random, shorter length. Only a sentence longer than a row is cut.
+    of the rows aims at a random, shorter length. Only a sentence longer than its row is cut.
     """
     rows: list[list[tuple[int, int]]] = []
     row: list[tuple[int, int]] = []

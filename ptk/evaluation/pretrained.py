@@ -78,7 +78,8 @@ def objective_from_config(folder: str, config: Any) -> tuple[str, Objective]:
     second = {"BertForPreTraining": "next", "AlbertForPreTraining": "order"}.get(architecture)
     if second is None:
         raise RecipeError(
-            f"{folder}: {architecture or 'no class named'}: ptk eval cannot tell what it was pretrained to do"
+            f"{folder}: {architecture or 'no class named'}: ptk eval cannot tell what it was pretrained to do; "
+            f"name its run (of a discriminator: put its generator into its folder, as {electra.GENERATOR}/)"
         )
     return "mlm", MaskedLanguageModelling(second_segment=second, fidelity="fixed")  # type: ignore[arg-type]
 

@@ -103,6 +103,7 @@ def model(
 
 def fresh(auto: Any, made: Any) -> nn.Module:
     """A model of a configuration. Raises RecipeError with what transformers says of one that cannot be."""
+    check_heads(made)
     try:
         return auto.from_config(made)
     except (ValueError, AssertionError, ZeroDivisionError, RuntimeError) as error:  # each family has its own
@@ -110,6 +111,17 @@ def fresh(auto: Any, made: Any) -> nn.Module:
         raise RecipeError(
             f"model: {auto.__name__} cannot make a {made.model_type} of these settings: {reason}"
         ) from error
+
+
+def check_heads(made: Any) -> None:
+    """Raises RecipeError for heads that do not divide the width: ALBERT and ELECTRA leave it to the first matrix."""
+    if made.model_type in ("albert", "electra") and made.hidden_size % made.num_attention_heads:
+        divisors = [n for n in range(1, made.hidden_size + 1) if made.hidden_size % n == 0]
+        nearest = min(divisors, key=lambda n: abs(n - made.num_attention_heads))
+        raise RecipeError(
+            f"model.num_attention_heads: {made.num_attention_heads} do not divide model.hidden_size "
+            f"{made.hidden_size}; use {nearest}"
+        )
 
 
 def untie(model: Any) -> None:

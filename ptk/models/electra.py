@@ -60,9 +60,10 @@ def is_whole(folder: str | Path) -> bool:
 def sampled(logits: Tensor, uniform: Tensor, temperature: float = 1.0) -> Tensor:
     """Ids [B, K] drawn from softmax(logits [B, K, V] / temperature): its inverse CDF at ``uniform`` [B, K] in [0, 1).
 
-    In fp32, and a function of the two: neither device nor division of the batch matters (ELE-6).
+    In fp32, without a generator of random numbers: equal logits give equal samples on any device (ELE-6).
     """
-    cumulative = (logits.float() / temperature).softmax(-1).cumsum(-1)
+    logits = logits.float() if temperature == 1.0 else logits.float() / temperature
+    cumulative = logits.softmax(-1).cumsum(-1)
     wanted = uniform[..., None] * cumulative[..., -1:]
     return torch.searchsorted(cumulative, wanted, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
 

@@ -56,11 +56,11 @@ class MaskedLanguageModelling(Objective):
     """Random entries are any of the vocabulary (MLM-4), or any but special tokens (ROB-1)."""
     masking: Literal["token", "whole_word", "ngram", "span"] = "token"
     """Positions one by one; whole words (MLM-3); 1 to 3 words in a row (ALBERT, ALB-2); 1 to 10 (SpanBERT). Words are
-    those of the text, whatever the tokenizer."""
+    those of the text, whatever the tokenizer; the rate is one of tokens."""
     rounding: Literal["nearest", "random"] = "nearest"
     """Of the number of positions in a row (MLM-2), or right on average (RoBERTa, ROB-1)."""
     short_rows: Fraction = 0.1
-    """Share of the documents whose rows aim at a shorter, random length (NSP-2)."""
+    """Share of the documents (of the rows, with ``full_sentences``) that aim at a shorter, random length (NSP-2)."""
     fidelity: Literal["fixed", "paper"] | None = None
     """``paper`` for the oddities NSP-5, NSP-6, MLM-3 and ALB-1; the recipe's ``fidelity`` when left out."""
 
@@ -204,7 +204,8 @@ class MaskedLanguageModelling(Objective):
         return replace(self, mask_rate=mask_rate, max_predictions=None)
 
     def cautions(self, length: int) -> list[str]:
-        wanted = masking.mask_count(length, self.at(length, 0.0).mask_rate)  # type: ignore[arg-type]
+        rates = (self.at(length, progress).mask_rate for progress in (0.0, 1.0))
+        wanted = masking.mask_count(length, max(rates))  # type: ignore[type-var,arg-type]
         if self.max_predictions is None or self.max_predictions >= wanted:
             return []
         return [

@@ -136,6 +136,10 @@ class Objective(ABC):
         """The oddities of the original that ``fidelity: paper`` reproduces, for the model card."""
         return []
 
+    def kept(self, model: "nn.Module") -> list[str]:
+        """What the weights of ``init`` have otherwise than these settings say, and keep."""
+        return []
+
     def cautions(self, length: int) -> list[str]:
         """What to tell, before the first step, whoever trains rows of ``length`` tokens."""
         return []

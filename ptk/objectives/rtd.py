@@ -101,8 +101,10 @@ class ReplacedTokenDetection(Objective):
             positions = np.sort(rng.choice(candidates, count if len(candidates) else 0))  # ELE-3
         else:
             positions = masking.choose_tokens(candidates, count, rng)
+        input_ids = ids.copy()
+        input_ids[positions[rng.random(len(positions)) < self.masked]] = mask  # of one drawn twice either draw may
         return {
-            "input_ids": masking.corrupt(ids, positions, mask, tokenizer.vocab_size, rng, self.masked, random=0.0),
+            "input_ids": input_ids,
             "token_type_ids": layout.token_type_ids,
             "masked_positions": positions,
             "masked_labels": ids[positions],
@@ -117,11 +119,13 @@ class ReplacedTokenDetection(Objective):
         kind = settings["type"] or (load.config(settings["init"]).model_type if settings.get("init") else None)
         if kind != "electra":
             raise RecipeError(f"model.type: rtd trains electra, not {kind}; set model.type=electra")
+        if settings.get("tie_word_embeddings") is False:
+            raise RecipeError("model.tie_word_embeddings: ELECTRA's networks share one table (ELE-8); leave it out")
         folder = load.folder_of(settings["init"]) if settings.get("init") else None
         if folder is not None and not electra.is_whole(folder):
             raise RecipeError(
                 f"init: {folder} has no generator, and rtd trains one beside the discriminator; "
-                f"put its folder there as {folder}/{electra.GENERATOR}, or start from a run of rtd"
+                f"give a folder that holds both, the generator's within it as {electra.GENERATOR}/, or a run of rtd"
             )
         discriminator = build.model("pretraining", settings, tokenizer, length, truncated_init=paper)
         own = self.generator_settings(settings, discriminator.config)
@@ -132,15 +136,30 @@ class ReplacedTokenDetection(Objective):
 
     def generator_settings(self, settings: Mapping[str, Any], discriminator: Any) -> dict[str, Any]:
         """The discriminator's, with width, heads, feed-forward and layers of the generator (ELE-8)."""
-        width = round(discriminator.hidden_size * self.generator_size)
+        width = max(1, round(discriminator.hidden_size * self.generator_size))
+        heads = max(1, width // 64)
+        if width % heads:
+            raise RecipeError(
+                f"objective.generator_size: {self.generator_size:g} of {discriminator.hidden_size} is {width}, which "
+                f"{heads} heads do not divide; use {(width - width % heads) / discriminator.hidden_size:g}"
+            )
         return {
             **settings,
             "embedding_size": discriminator.embedding_size,
             "hidden_size": width,
-            "num_attention_heads": max(1, width // 64),
+            "num_attention_heads": heads,
             "intermediate_size": 4 * width,
             "num_hidden_layers": max(1, round(discriminator.num_hidden_layers * self.generator_layers)),
         }
+
+    def kept(self, model: Any) -> list[str]:
+        has, asked = model.generator.config, self.generator_settings({}, model.discriminator.config)
+        names = {"hidden_size": "wide", "num_hidden_layers": "layers deep"}
+        return [
+            f"generator, {getattr(has, name)} {word} (not {asked[name]})"
+            for name, word in names.items()
+            if getattr(has, name) != asked[name]
+        ]
 
     def counts(self, batch: Batch) -> dict[str, int]:
         return {"generator": int((batch["masked_labels"] != IGNORE).sum()), "rtd": self.tokens(batch)}
@@ -212,7 +231,8 @@ class ReplacedTokenDetection(Objective):
             return []
         return [
             "ELE-1: the end of a row's last sentence is thrown away, and a segment may skip sentences of the other",
-            "ELE-3: positions are drawn with replacement; one drawn twice counts twice, and reads the mean of both ids",
+            "ELE-3: positions are drawn with replacement; one drawn twice counts twice, is masked if either "
+            "draw says so, and reads the mean of both samples",
             "MLM-7: weights from a truncated normal distribution",
         ]
 

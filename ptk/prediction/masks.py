@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ptk.models.build import positions_of
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -55,7 +57,7 @@ def request(line: str) -> dict[str, Any]:
 def run(model: "nn.Module", tokenizer: Any, *texts: str) -> tuple[list[int], Any]:
     """Ids of the text (or pair), with specials, and the model's output. Raises ValueError when it is too long."""
     encoded = tokenizer(*texts, return_tensors="pt")
-    longest = getattr(model.config, "max_position_embeddings", None)  # type: ignore[union-attr]
+    longest = positions_of(model)
     length = encoded["input_ids"].shape[1]
     if longest and length > longest:
         raise ValueError(f"{length} tokens are more than the model's {longest}; give shorter text")

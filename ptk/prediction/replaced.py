@@ -34,19 +34,29 @@ def answer(model: "nn.Module", tokenizer: Any, line: str) -> str:
 
 
 def pieces(model: "nn.Module", tokenizer: Any, text: str) -> list[tuple[int, int, float]]:
-    """Where each piece of the text begins and ends, and the probability that it was replaced."""
+    """Where each piece of the text begins and ends, and the probability that it was replaced.
+
+    Pieces that share a character, of which each has some bytes, are one.
+    """
     where = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
     _, output = masks.run(model, tokenizer, text)
     probabilities = torch.sigmoid(output.logits[0].float()).tolist()
-    return [(*span, p) for span, p in zip(where, probabilities, strict=True) if span[1] > span[0]]
+    found: list[tuple[int, int, float]] = []
+    for (start, stop), probability in zip(where, probabilities, strict=True):
+        if found and start < found[-1][1]:
+            before = found.pop()
+            found.append((before[0], max(before[1], stop), max(before[2], probability)))
+        elif stop > start:
+            found.append((start, stop, probability))
+    return found
 
 
 def marked(text: str, spans: list[tuple[int, int]]) -> str:
     """``text`` with brackets around the spans; those that touch share a pair."""
     parts, done = [], 0
     for start, stop in spans:
-        if parts and start == done:
-            parts[-1] = parts[-1][:-1] + text[start:stop] + "]"
+        if parts and start <= done:
+            parts[-1] = f"{parts[-1][:-1]}{text[done:stop]}]"
         else:
             parts += [text[done:start], f"[{text[start:stop]}]"]
         done = stop

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from running import session
-from transformers import BertConfig, BertForMaskedLM, BertForPreTraining
+from transformers import AlbertConfig, AlbertForPreTraining, BertConfig, BertForMaskedLM, BertForPreTraining
 
 from ptk import inspection, recipe_file
 from ptk.data import batches, prepare, rows, tokenizer_training
@@ -61,19 +61,30 @@ def their_labels(batch: dict[str, torch.Tensor]) -> torch.Tensor:
     return labels
 
 
-def test_loss_and_gradients_equal_bert_for_pretraining():
-    objective = MaskedLanguageModelling(fidelity="fixed")
+DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+ALBERT = AlbertConfig(**SMALL, **DROPOUT, classifier_dropout_prob=0.0, embedding_size=16)
+
+
+@pytest.mark.parametrize(
+    ("second_segment", "part", "family", "config", "label"),
+    [
+        ("next", "nsp", BertForPreTraining, BertConfig(**SMALL, **DROPOUT), "next_sentence_label"),
+        ("order", "sop", AlbertForPreTraining, ALBERT, "sentence_order_label"),
+    ],
+)
+def test_loss_and_gradients_equal_those_of_transformers(second_segment, part, family, config, label):
+    objective = MaskedLanguageModelling(second_segment=second_segment, fidelity="fixed")
     batch = batch_of(objective, [61, 40, 17, 61])
     torch.manual_seed(0)
-    model = BertForPreTraining(BertConfig(**SMALL, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0))
+    model = family(config)
     losses = objective.loss(model, batch)
-    assert {name: int(losses[name].count) for name in ("mlm", "nsp")} == objective.counts(batch)
-    ours = losses["mlm"].total / losses["mlm"].count + losses["nsp"].total / losses["nsp"].count
+    assert {name: int(losses[name].count) for name in ("mlm", part)} == objective.counts(batch)
+    ours = losses["mlm"].total / losses["mlm"].count + losses[part].total / losses[part].count
     ours.backward()
     gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids", "next_sentence_label")}
-    output = model(**inputs, labels=their_labels(batch))
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
+    output = model(**inputs, **{label: batch["next_sentence_label"]}, labels=their_labels(batch))
     torch.testing.assert_close(ours, output.loss, rtol=1e-5, atol=1e-5)
     output.loss.backward()
     for name, p in model.named_parameters():
@@ -323,4 +334,6 @@ def test_a_cap_below_the_mask_rate_is_said():
     (caution,) = capped.cautions(512)
     assert "20 of the 77 positions" in caution
     assert "3.9% are predicted" in caution
+    rising = MaskedLanguageModelling(max_predictions=20, mask_rate={"from": 0.1, "to": 0.3})
+    assert "20 of the 38 positions" in rising.cautions(128)[0]
     assert capped.cautions(128) == MaskedLanguageModelling().cautions(512) == []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import sections_of
-from running import QUIET, session
+from running import QUIET, session, trajectory
 from scipy.stats import chisquare
 from test_mlm import Words
 from transformers import ElectraConfig, ElectraForMaskedLM, ElectraForPreTraining
@@ -18,6 +18,7 @@ from ptk.errors import RecipeError
 from ptk.models import electra, load
 from ptk.objectives.objective import IGNORE, Row
 from ptk.objectives.rtd import ReplacedTokenDetection
+from ptk.progress import Talk
 from ptk.session import parameter_count
 from ptk.training import pretrain
 
@@ -282,3 +283,53 @@ def test_both_networks_are_exported_whole(tiny, tmp_path):
             )
     assert load.tokenizer(str(folder / "generator")).mask_token == "[MASK]"
     assert load.tokenizer(str(folder)).get_vocab() == load.tokenizer(str(folder / "generator")).get_vocab()
+
+
+def test_a_position_drawn_twice_is_masked_if_either_draw_says_so():
+    """As published: 1 - 0.15^n of the positions drawn n times (ELE-3, ELE-4)."""
+    made = objective(128, fidelity="paper")
+    masked = {1: [0, 0], 2: [0, 0]}
+    for seed in range(3000):
+        example = made.encode(row(125, seed), Words(), np.random.default_rng(seed))
+        for position, times in zip(*np.unique(example["masked_positions"], return_counts=True), strict=True):
+            if times in masked:
+                masked[times][0] += int(example["input_ids"][position] == 4)
+                masked[times][1] += 1
+    for times, expected in ((1, 0.85), (2, 1 - 0.15**2)):
+        hits, total = masked[times]
+        assert abs(hits / total - expected) < 3 * (expected * (1 - expected) / total) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"objective.generator_size": 0.51, "model.hidden_size": 256}, r"generator_size: 0.51 of 256 is 131, which 2"),
+        ({"model.hidden_size": 30, "model.num_attention_heads": 4}, r"4 do not divide model.hidden_size 30; use 3"),
+        ({"model.tie_word_embeddings": "false"}, r"networks share one table \(ELE-8\); leave it out"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(tiny, words, message):
+    made = session(tiny(**sections_of("rtd", 0.0)), *(f"{key}={value}" for key, value in words.items()))
+    with pytest.raises(RecipeError, match=message):
+        made.fresh_model()
+
+
+def test_weights_to_start_from_keep_their_generator_and_it_is_said(tiny, tmp_path, capsys):
+    path = str(tiny(**sections_of("rtd", 0.0)))
+    pretrain(recipe_file.load(path, ["train.steps=1"]).recipe, tmp_path / "first", talk=QUIET)
+    words = [f"init={tmp_path}/first", f"tokenizer={{path: {tmp_path}/first/model, extend: 30}}", "train.steps=1"]
+    recipe = recipe_file.load(path, [*words, "objective.generator_size=0.5"]).recipe
+    pretrain(recipe, tmp_path / "second", talk=Talk())
+    assert "brings its own generator, 32 wide (not 16)" in capsys.readouterr().err
+    both = load.load(str(tmp_path / "second"))
+    assert both.generator.electra.embeddings.word_embeddings.weight is both.discriminator.get_input_embeddings().weight
+    assert both.entries == len(load.tokenizer(str(tmp_path / "second")))
+
+
+def test_gradient_checkpointing_changes_nothing(tiny):
+    path = tiny(**sections_of("rtd", 0.0))
+    plain, gradients = trajectory(session(path), steps=2)
+    again, others = trajectory(session(path, "train.gradient_checkpointing=true"), steps=2)
+    assert again == [pytest.approx(line) for line in plain]
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(others[name], gradient)
