@@ -7,16 +7,15 @@ pieces, joined. Each knows the old ids that it stands for, so that its embedding
 (``ptk/models/extension.py``). The same text gives the same pieces.
 """
 
-import heapq
 import json
 import math
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import pairwise
 
 import tokenizers
 
+from ptk.data.adjacent_pairs import Pairs
 from ptk.data.tokenizer import Tokenizer, from_library, is_punctuation, with_unreachable_specials
 from ptk.data.tokenizer_training import ALPHABET_SHARE, MIN_COUNT
 from ptk.data.word_counts import characters, count_words, left_out
@@ -27,8 +26,6 @@ LONGEST = 1000  # characters of a word that is learned from: a longer one is no 
 MARGIN = 1e-3  # by which a Unigram piece is likelier than the best of what else spells it
 BLANK = "▁"  # SentencePiece's
 SPACE = re.compile(r"\s")
-
-Pair = tuple[int, int]
 
 
 def extend(tokenizer: Tokenizer, texts: Iterable[str], wanted: int) -> Tokenizer:
@@ -264,58 +261,3 @@ def _is_break(left: str, right: str) -> bool:
     if not left.strip(BLANK):
         return False
     return right.startswith(BLANK) or is_punctuation(left[-1]) != is_punctuation(right[0])
-
-
-class Pairs:
-    """Pairs of adjacent ids in many stretches: how often each occurs, and where.
-
-    ``heap`` may hold counts that are too high by now: ``pop`` puts those right. Ties go to the smaller ids.
-    """
-
-    def __init__(self, stretches: list[list[int]], counts: list[int]) -> None:
-        """``stretches`` are changed in place; ``counts`` say how often each occurs."""
-        self.stretches, self.counts = stretches, counts
-        self.seen: Counter[Pair] = Counter()
-        self.where: defaultdict[Pair, list[int]] = defaultdict(list)
-        for number, ids in enumerate(stretches):
-            for pair in pairwise(ids):
-                self.seen[pair] += counts[number]
-                self.where[pair].append(number)
-        self.heap = [(-count, pair) for pair, count in self.seen.items() if count >= MIN_COUNT]
-        heapq.heapify(self.heap)
-
-    def pop(self) -> tuple[Pair, int] | None:
-        """Take out the most frequent pair, with its count; None when none occurs MIN_COUNT times."""
-        while self.heap:
-            promised, pair = heapq.heappop(self.heap)
-            count = self.seen[pair]
-            if count == -promised:
-                return pair, count
-            if MIN_COUNT <= count < -promised:
-                heapq.heappush(self.heap, (-count, pair))
-        return None
-
-    def join(self, pair: Pair, new: int) -> None:
-        """Put ``new`` wherever the pair stands, from left to right."""
-        change: Counter[Pair] = Counter()
-        for number in self.where.pop(pair):  # some twice
-            self._join_in(number, pair, new, change)
-        for changed, by in change.items():
-            self.seen[changed] += by
-            if by > 0 and self.seen[changed] >= MIN_COUNT:
-                heapq.heappush(self.heap, (-self.seen[changed], changed))
-        del self.seen[pair]
-
-    def _join_in(self, number: int, pair: Pair, new: int, change: Counter[Pair]) -> None:
-        ids, count = self.stretches[number], self.counts[number]
-        at = 0
-        while at < len(ids) - 1:
-            if (ids[at], ids[at + 1]) == pair:
-                ids[at : at + 2] = [new]
-                neighbours = [((left, pair[0]), (left, new)) for left in ids[max(0, at - 1) : at]]
-                neighbours += [((pair[1], right), (new, right)) for right in ids[at + 1 : at + 2]]
-                for before, after in neighbours:
-                    change[before] -= count
-                    change[after] += count
-                    self.where[after].append(number)
-            at += 1

@@ -14,7 +14,7 @@ from ptk.data import tokenizer as tokenizers
 from ptk.errors import RecipeError
 from ptk.evaluation import held_out
 from ptk.evaluation.samples import samples
-from ptk.models import build, electra, load
+from ptk.models import checks, electra, load
 from ptk.objectives.objective import Objective
 from ptk.progress import Talk
 from ptk.recipe import CorpusSource, EvaluateSpec
@@ -102,7 +102,7 @@ def evaluate(
     ready = prepare.Data(corpus, tokenizer, prepare.tokenized(corpus, tokenizer, talk))
     part = "all" if data else "validation"
     scored = what.objective.for_validation(what.evaluate.mask_rate)
-    length = min(what.length, build.positions_of(model) or what.length)
+    length = min(what.length, checks.positions_of(model) or what.length)
     sources = held_out_rows(what.objective, ready.store, what.evaluate, length, part)
     found = held_out_batches(scored, sources, tokenizer, what.evaluate.examples, accelerator)
     losses = engine.evaluate(scored, model, found, accelerator)

@@ -15,7 +15,7 @@ from ptk.corruption import following, masking, pairs
 from ptk.errors import DataError
 from ptk.metrics import Mean
 from ptk.objectives.objective import IGNORE, Batch, Example, Objective, Row, Table
-from ptk.objectives.segments import labels_of, lay_out, shown, special_ids
+from ptk.objectives.segments import RandomDocument, labels_of, lay_out, shown, special_ids
 from ptk.recipe import STRICT, Fraction, Positive
 
 if TYPE_CHECKING:
@@ -228,29 +228,6 @@ class MaskedLanguageModelling(Objective):
 
 
 OBJECTIVE = MaskedLanguageModelling
-
-
-@dataclass(frozen=True)
-class RandomDocument:
-    """Draws the document of a random second segment from the whole split: another one than the current.
-
-    ``tries``: give up after so many and take the same one (NSP-6); None: never the same.
-    """
-
-    documents: "Documents"
-    tries: int | None
-
-    def __call__(self, piece: int, rng: np.random.Generator) -> np.ndarray:
-        everything = self.documents.split
-        parent, n, own = everything.parent, len(everything), self.documents.parent[piece]
-        attempt = 0
-        other = pairs.below(rng, n)
-        while parent[other] == own:
-            attempt += 1
-            if attempt == self.tries:
-                break
-            other = pairs.below(rng, n)
-        return everything.boundaries(other)
 
 
 def table(found: np.ndarray, two_segments: bool, left_out: int) -> Table:

@@ -1,13 +1,16 @@
 """What the objectives share whose encoder reads one or more segments: ``[CLS] A [SEP] B [SEP]`` (NSP-10)."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ptk.corruption import pairs
 from ptk.errors import DataError
 from ptk.objectives.objective import Example
 
 if TYPE_CHECKING:
+    from ptk.data.split import Documents
     from ptk.data.tokenizer import Tokenizer
 
 
@@ -65,3 +68,26 @@ def shown(example: Example, originals: dict[int, int], tokenizer: "Tokenizer") -
 def labels_of(example: Example) -> dict[int, int]:
     """Position -> right id, of an example with masked_positions and masked_labels."""
     return dict(zip(example["masked_positions"].tolist(), example["masked_labels"].tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class RandomDocument:
+    """Draws the document of a random second segment from the whole split: another one than the current.
+
+    ``tries``: give up after so many and take the same one (NSP-6); None: never the same.
+    """
+
+    documents: "Documents"
+    tries: int | None
+
+    def __call__(self, piece: int, rng: np.random.Generator) -> np.ndarray:
+        everything = self.documents.split
+        parent, n, own = everything.parent, len(everything), self.documents.parent[piece]
+        attempt = 0
+        other = pairs.below(rng, n)
+        while parent[other] == own:
+            attempt += 1
+            if attempt == self.tries:
+                break
+            other = pairs.below(rng, n)
+        return everything.boundaries(other)

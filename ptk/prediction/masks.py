@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ptk.models.build import positions_of
+from ptk.models.checks import positions_of
 
 if TYPE_CHECKING:
     from torch import nn
