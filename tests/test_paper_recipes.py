@@ -14,6 +14,7 @@ from ptk import optim, recipe_file, schedules
 from ptk.data.plan import ramp_rows
 from ptk.objectives.causal_lm import CausalLanguageModelling
 from ptk.objectives.objective import Row
+from ptk.objectives.prefix_lm import PrefixLanguageModelling
 from ptk.objectives.span_corruption import SpanCorruption
 from ptk.session import objective_of, parameter_count, phases
 
@@ -181,13 +182,13 @@ ENCODERS = {  # GELU by tanh in all of Google's (MLM-7), and the epsilon of the 
 every = pytest.mark.parametrize("name", PUBLISHED)
 
 
-def recipe_of(name):
-    return recipe_file.load(f"paper/{name}", ["corpus=texts/"]).recipe
+def recipe_of(name, folder="paper/"):
+    return recipe_file.load(f"{folder}{name}", ["corpus=texts/"]).recipe
 
 
-def header_of(name):
+def header_of(name, folder="paper/"):
     """The comment that a recipe begins with, as one line."""
-    lines = recipe_file.bundled()[f"paper/{name}"].read_text(encoding="utf-8").splitlines()
+    lines = recipe_file.bundled()[f"{folder}{name}"].read_text(encoding="utf-8").splitlines()
     first = next(number for number, line in enumerate(lines) if not line.startswith("#"))
     return " ".join(line.removeprefix("#").strip() for line in lines[:first])
 
@@ -202,13 +203,15 @@ def tokenizer_of(recipe) -> Any:
         first = spec.vocab_size if spec.special_tokens else 2
         ids |= {"cls_id": first, "sep_id": first + 1, "mask_id": first + 2}
     pieces, starts = np.arange(5, spec.vocab_size), np.ones(size, bool)
-    return SimpleNamespace(vocab_size=size, piece_ids=pieces, word_starts=starts, **ids)
+    added = {token: spec.vocab_size + number for number, token in enumerate(spec.special_tokens)}
+    return SimpleNamespace(vocab_size=size, piece_ids=pieces, word_starts=starts, id_of=added.get, **ids)
 
 
 @pytest.fixture
 def model_of(monkeypatch):
     """The model that a recipe trains, without its numbers: nothing of a billion parameters is allocated."""
-    monkeypatch.setattr(CausalLanguageModelling, "check_model", lambda self, model: None)  # it needs numbers
+    for kind in (CausalLanguageModelling, PrefixLanguageModelling):
+        monkeypatch.setattr(kind, "check_model", lambda self, model: None)  # it needs numbers
 
     def build(recipe):
         settings = {"type": recipe.model["type"], **recipe_file.model_settings(recipe)}
@@ -247,6 +250,16 @@ def test_parameters_are_those_of_the_header_and_of_a_count_by_hand(name, model_o
     built = parameter_count(model_of(recipe_of(name)))
     assert built == PUBLISHED[name].parameters
     assert re.findall(r"([\d,]+) parameters", header_of(name)) == [f"{built:,}"]
+
+
+# Of bert-continue-ko the weights to start from decide, of gpt-char the text's characters.
+LAPTOP = set(recipe_file.bundled()) - {f"paper/{name}" for name in PUBLISHED} - {"bert-continue-ko", "gpt-char"}
+
+
+@pytest.mark.parametrize("name", sorted(LAPTOP))
+def test_laptop_recipes_have_the_parameters_of_their_headers(name, model_of):
+    built = parameter_count(model_of(recipe_of(name, folder="")))
+    assert re.findall(r"([\d,]+) parameters", header_of(name, folder="")) == [f"{built:,}"]
 
 
 @every

@@ -1,4 +1,4 @@
-"""``model: {sharing: all | attention | ffn | none}``: what ALBERT's layers have in common (arXiv 1909.11942, 4.6).
+"""``model: {sharing: all | attention | ffn | none}``: what ALBERT's layers have in common (arXiv 1909.11942).
 
 transformers knows groups of layers that share everything: one group is ``all``, a group a layer is ``none``. For the
 two between, each layer is its own group, and one module of torch stands in all of them. Weights are saved as copies,

@@ -68,7 +68,6 @@ class MaskedLanguageModelling(Objective):
     padding: ClassVar[Mapping[str, int]] = {"masked_labels": IGNORE}
     around: ClassVar[Literal["segments"]] = "segments"
     perplexity: ClassVar[str] = "pseudo_perplexity"
-    leaves_out: ClassVar[str] = "chunks of one sentence that no true pair balances (NSP-5)"
     legend: ClassVar[str] = (
         "piece=label: [MASK]=right is masked, other=right a random piece, same=right is kept; "
         "the second segment has another colour"
@@ -83,6 +82,11 @@ class MaskedLanguageModelling(Objective):
             )
         if isinstance(self.mask_rate, Mapping) and len(self.mask_rate) < 2:
             raise ValueError("mask_rate: a rate that changes has both ends; give {from: 0.3, to: 0.15}")
+
+    @property
+    def leaves_out(self) -> str:  # type: ignore[override]
+        ordered = self.second_segment == "order"
+        return "chunks of one sentence" + (" (ALB-1)" if ordered else " that no true pair balances (NSP-5)")
 
     @property
     def weights(self) -> Mapping[str, float]:  # type: ignore[override]
