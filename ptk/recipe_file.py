@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 from ptk import objectives
 from ptk.errors import RecipeError
+from ptk.models import own_settings
 from ptk.recipe import CorpusSource, Recipe
 from ptk.recipe_check import adapter, check_rules, dotted, is_slug, validate
 from ptk.recipe_merge import OPEN_SECTIONS, SECTIONS, TOKENIZER, merge, sources
@@ -260,7 +261,7 @@ def schema() -> dict[str, Any]:
         "description": properties["objective"].get("description", ""),
         "oneOf": choices,
     }
-    properties["model"] |= {"properties": {"type": {"type": "string"}}}
+    properties["model"] |= {"properties": {"type": {"type": "string"}, **own_settings.schema()}}
     properties["extends"] = {
         "type": "string",
         "description": "Another recipe, relative to this file, or bundled.",

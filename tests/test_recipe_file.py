@@ -740,6 +740,9 @@ def test_schema_describes_every_key() -> None:
     assert toy["properties"]["rate"]["description"] == "Share of the positions to predict."
     assert toy["additionalProperties"] is False
     assert properties["model"]["additionalProperties"] is True
+    own = properties["model"]["properties"]
+    assert own["positions"] == {"enum": ["learned", "sinusoidal", "none"], "description": "Of bert, electra, albert."}
+    assert own["sharing"]["enum"] == ["all", "attention", "ffn", "none"]
 
 
 def test_imports_stay_light() -> None:

@@ -6,7 +6,7 @@ without it.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Positions = Literal["learned", "sinusoidal", "none"]  # ptk/models/positions.py
 Sharing = Literal["all", "attention", "ffn", "none"]  # ptk/models/sharing.py
@@ -21,6 +21,15 @@ BY_TYPE: dict[str, dict[str, Any]] = {
 def types(model_type: str) -> dict[str, Any]:
     """Name of each setting that this family has -> the type of its values."""
     return BY_TYPE.get(model_type, {})
+
+
+def schema() -> dict[str, dict[str, Any]]:
+    """JSON Schema of each setting, for editors."""
+    kinds = {name: kind for known in BY_TYPE.values() for name, kind in known.items()}
+    families = {name: ", ".join(family for family in BY_TYPE if name in BY_TYPE[family]) for name in kinds}
+    return {
+        name: {"enum": list(get_args(kind)), "description": f"Of {families[name]}."} for name, kind in kinds.items()
+    }
 
 
 def values(config: Any) -> dict[str, str | None]:
