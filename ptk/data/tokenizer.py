@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import tokenizers
 import xxhash
-from tokenizers import decoders, processors
+from tokenizers import AddedToken, decoders, processors
 
 from ptk.errors import DataError
 
@@ -120,10 +120,13 @@ class Tokenizer:
     def extended(self, tokens: Sequence[str]) -> "Tokenizer":
         """The same with more special tokens, behind all others; those it has stay where they are.
 
-        [CLS], [SEP] and [MASK] play their roles where no other token does.
+        [CLS], [SEP] and [MASK] play their roles where no other token does. Of bytes, [MASK] takes the blank before it:
+        it stands for a word, which has one.
         """
         library = tokenizers.Tokenizer.from_str(self.spec)
-        library.add_special_tokens([token for token in tokens if library.token_to_id(token) is None])
+        masks = {token for token in tokens if ROLE_OF.get(token) == "mask" and "ByteLevel" in self.spec_types}
+        missing = [token for token in tokens if library.token_to_id(token) is None]
+        library.add_special_tokens([AddedToken(token, lstrip=token in masks, normalized=False) for token in missing])
         names = {ROLE_OF[token]: token for token in tokens if token in ROLE_OF} | dict(self.names)
         return from_library(library, names, segments=self.segments, notes=self.notes, grown=self.grown)
 

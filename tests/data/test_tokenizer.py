@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import sentencepiece
 import tokenizers
+from transformers import AutoTokenizer
 
 from ptk.data.tokenizer import Tokenizer, is_punctuation, load
 from ptk.data.tokenizer_training import SENTINELS, train
@@ -505,3 +506,20 @@ def test_korean_book(real_data):
     pieces = set("".join(tokenizer.tokens(range(tokenizer.vocab_size))))
     assert not [char for char in pieces if "\u1100" <= char <= "\u11ff"]
     assert {char for text in texts for char in text if "가" <= char <= "힣"} <= pieces
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram", "wordpiece"])
+def test_a_mask_among_words_stands_for_a_word(kind, tmp_path):
+    """With the blank before it, as in training: no piece of its own is left for that."""
+    texts = ["the cat sees a red house"] * 9
+    trained = train(TokenizerSpec(kind=kind, vocab_size=300 if kind == "bpe" else 160), texts)
+    made = trained.extended(["[CLS]", "[SEP]", "[MASK]"])
+    before, cat, whole = (ids.tolist() for ids in made.encode_batch(["the", "the cat", "the cat sees a house"]))
+    (masked,) = made.encode_batch(["the [MASK] sees a house"], special_tokens=True)
+    expected = [*before, made.mask_id, *whole[len(cat) :]]
+    assert masked.tolist() == expected
+    made.save(tmp_path, around="segments")
+    theirs = AutoTokenizer.from_pretrained(tmp_path)("the [MASK] sees a house")["input_ids"]
+    assert theirs == [made.cls_id, *expected, made.sep_id]
+    (plain,) = made.encode_batch(["the [MASK] sees"])
+    assert made.mask_id not in plain
