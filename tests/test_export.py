@@ -123,7 +123,7 @@ def test_any_family_that_transformers_knows_trains_by_its_name(tiny, tmp_path):
         assert type(load.load(str(tmp_path / name))).__name__ == kind
 
 
-@pytest.mark.parametrize("name", ["causal_lm", "span_corruption"])
+@pytest.mark.parametrize("name", ["causal_lm", "span_corruption", "mlm-albert", "rtd"])
 def test_init_goes_on_from_a_run(tiny, tmp_path, name):
     path = str(tiny(**sections_of(name, 0.0)))
     pretrain(recipe_file.load(path).recipe, tmp_path / "first", talk=QUIET)
