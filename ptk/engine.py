@@ -18,8 +18,9 @@ from torch import nn
 
 from ptk import checkpoint, optim, schedules
 from ptk.checkpoint import State
-from ptk.errors import DivergedError, Interrupted, RecipeError
+from ptk.errors import DivergedError, Interrupted
 from ptk.metrics import Mean, merge
+from ptk.models import checks
 from ptk.objectives.objective import Batch, Objective
 from ptk.recipe import TrainSpec
 from ptk.run import Run
@@ -159,11 +160,7 @@ def prepare(
     groups = optim.parameter_groups(model, spec.weight_decay)
     module = Wrapped(objective, model)
     if spec.gradient_checkpointing:
-        if not getattr(model, "supports_gradient_checkpointing", False):
-            raise RecipeError(f"train.gradient_checkpointing: {type(model).__name__} has none; leave it false")
-        # transformers 5.17 has the second name alone, 5.23 warns of it.
-        names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
-        next(getattr(model, name) for name in names if hasattr(model, name))()
+        checks.checkpoint_activations(model)
     module.to(accelerator.device)
     optimizer = optim.build(spec.optimizer, groups, spec.lr, spec.betas, spec.eps)
     warmup = schedules.warmup_steps(spec.warmup, steps)

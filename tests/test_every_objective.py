@@ -51,12 +51,13 @@ def test_stopping_at_any_step_and_resuming_is_the_same_run(tiny, tmp_path, name)
 @every
 def test_eight_rows_can_be_overfitted(tiny, name):
     path = tiny(**sections_of(name, dropout=0.0))
-    made = session(path, "train.steps=400", "train.lr=1e-2", "train.batch_size=8")
+    steps = 400 if name.startswith("rtd") else 200  # what is to be detected changes as the generator learns
+    made = session(path, f"train.steps={steps}", "train.lr=1e-2", "train.batch_size=8")
     model = made.fresh_model()
     training, state = made.training(model), State()
     batch = made.batches()[0]
     parts = made.objective.weights.keys() - {"z"}
-    for _ in range(400):
+    for _ in range(steps):
         losses, _, _ = training.step(batch, state, (0, 0))
         values = {part: float(losses[part].total / losses[part].count) for part in parts}
         if max(values.values()) < 0.1:

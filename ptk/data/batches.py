@@ -102,7 +102,7 @@ class Batches(Dataset):
             )
         mine = share(places, self.division.process, self.division.processes)
         pad = padding(self.plan.stages[stage].members, self.tokenizer)
-        examples = self.examples(stage, mine, min(1.0, step / self.plan.steps))
+        examples = self.examples(stage, mine, step / self.plan.steps)
         return [stack(part, pad) for part in micro_batches(examples, self.division)]
 
 

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ptk.models import checks
+
 GENERATOR = "generator"  # its folder within the discriminator's
 
 
@@ -32,9 +34,7 @@ class Electra(nn.Module):
 
     def activation_checkpointing_enable(self) -> None:
         for network in (self.generator, self.discriminator):
-            # transformers 5.17 has the second name alone, 5.23 warns of it.
-            names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
-            next(getattr(network, name) for name in names if hasattr(network, name))()
+            checks.checkpoint_activations(network)
 
     def save_pretrained(self, folder: str | Path, **settings: Any) -> None:
         """The discriminator into ``folder``, the generator into ``folder/generator``, each whole."""
