@@ -74,8 +74,9 @@ def pretrain(
         raise RecipeError("--resume and --overwrite: choose one")
     loaded = recipe_file.load(recipe, overrides or ()).recipe
     folder = run or Path("runs") / loaded.name
-    from ptk import device, launch
+    from ptk import device
     from ptk import run as runs
+    from ptk.processes import launch
 
     wanted = processes or device.visible()
     if wanted > 1 and not launch.joined():
@@ -297,7 +298,7 @@ def said(error: PtkError) -> str:
 
 
 def stop(code: int) -> NoReturn:
-    from ptk import launch
+    from ptk.processes import launch
 
     launch.leave_code(code)
     sys.exit(code)

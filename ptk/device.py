@@ -62,7 +62,7 @@ def describe(used: str) -> str:
     """What is computed on, in precision ``used``, in how many processes."""
     import torch
 
-    from ptk import launch
+    from ptk.processes import launch
 
     where = kind()
     name = torch.cuda.get_device_name() if where == "cuda" else where

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ptk import __version__, checkpoint, device, engine, export, files, launch, recipe_file
+from ptk import __version__, checkpoint, device, engine, export, files, recipe_file
 from ptk import run as runs
 from ptk.checkpoint import State
 from ptk.data import batches, prepare, rows
@@ -17,6 +17,7 @@ from ptk.data.split import split
 from ptk.errors import CheckpointError, OutOfMemoryError, RecipeError
 from ptk.evaluation import held_out
 from ptk.objectives.objective import Batch
+from ptk.processes import launch
 from ptk.progress import Bar, Talk
 from ptk.recipe import Recipe
 from ptk.resuming import resumed
