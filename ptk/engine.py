@@ -9,69 +9,43 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from ptk import checkpoint, optim, schedules
+from ptk import checkpoint, faults, optim, schedules
 from ptk.checkpoint import State
-from ptk.errors import DivergedError, Interrupted
+from ptk.errors import DivergedError, Interrupted, RecipeError
 from ptk.metrics import Mean, merge
 from ptk.models import checks
 from ptk.objectives.objective import Batch, Objective
 from ptk.recipe import TrainSpec
 from ptk.run import Run
+from ptk.saving import Saver
+from ptk.signals import Signals
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Losses = dict[str, Mean]
-SAME_SIGNAL = 1.0  # seconds: a launcher and a terminal may both pass one on
+Beat = Callable[[int, str], None]  # told of every step and what it does: a sign of life (R16)
 
 
 class Wrapped(nn.Module):
-    """The one module that DDP and compile wrap: calling it is ``objective.loss(model, batch)``."""
+    """The one module that DDP, FSDP and compile wrap: in training calling it is ``objective.loss(model, batch)``,
+    else ``objective.evaluate(model, batch)``."""
 
     def __init__(self, objective: Objective, model: nn.Module) -> None:
         super().__init__()
         self.objective = objective
         self.model = model
 
-    def forward(self, batch: Batch) -> Losses:
-        return self.objective.loss(self.model, batch)
-
-
-@dataclass
-class Signals:
-    """One stop flag, set by a signal; the second signal stops at once (R14)."""
-
-    stop: int = 0
-    save: int = 0
-    since: float = 0.0
-    before: dict[int, Any] = field(default_factory=dict)
-
-    def __enter__(self) -> "Signals":
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self.before[number] = signal.signal(number, self.on_stop)
-        self.before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self.on_save)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, before in self.before.items():
-            signal.signal(number, before)
-
-    def on_stop(self, number: int, _frame: object) -> None:
-        if self.stop and time.monotonic() - self.since > SAME_SIGNAL:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        self.since = self.since if self.stop else time.monotonic()
-        self.stop = self.stop or number
-
-    def on_save(self, _number: int, _frame: object) -> None:
-        self.save = 1
+    def forward(self, batch: Batch) -> Any:
+        scored = self.objective.loss if self.training else self.objective.evaluate
+        return scored(self.model, batch)
 
 
 @dataclass
@@ -85,9 +59,25 @@ class Training:
     accelerator: "Accelerator"
     spec: TrainSpec
     seed: int
+    beat: Beat = lambda step, doing: None
+
+    @property
+    def wrapped(self) -> nn.Module:
+        """The module whose calls need no other process's: what evaluation calls."""
+        return self.accelerator.unwrap_model(self.module, keep_torch_compile=False)
+
+    @property
+    def model(self) -> nn.Module:
+        return self.wrapped.model  # type: ignore[return-value]
+
+    def states(self) -> dict[str, dict[str, Any]]:
+        """What a checkpoint keeps beside the weights, by name."""
+        found = {"optimizer": self.optimizer.state_dict()}
+        return found if self.accelerator.scaler is None else {**found, "scaler": self.accelerator.scaler.state_dict()}
 
     def step(self, batches: Sequence[Batch], state: State, flags: Sequence[int]) -> tuple[Losses, float, list[int]]:
         """One update. Returns the summed losses of this process, the gradient norm, and the flags of all processes."""
+        faults.at("begin", state.step + 1)
         names = list(self.objective.weights)
         local = [sum(self.objective.counts(batch)[name] for batch in batches) for name in names]
         tokens = sum(self.objective.tokens(batch) for batch in batches)
@@ -113,13 +103,15 @@ class Training:
         last = number == len(batches) - 1
         # Dropout depends on the division, never on what came before, so that a resumed run needs no saved generator.
         torch.manual_seed(mixed(self.seed, step, self.accelerator.process_index, number))
+        self.beat(step + 1, "computing")
         with contextlib.nullcontext() if last else self.accelerator.no_sync(self.module):
             parts = self.module(on(self.accelerator.device, batches[number]))
             scaled = [
                 self.objective.weights[name] * parts[name].total * (processes / max(1, count))
                 for name, count in zip(names, counts, strict=False)
             ]
-            self.accelerator.backward(sum(scaled[1:], scaled[0]))
+            loss = sum(scaled[1:], scaled[0])
+            self.accelerator.backward(loss * math.nan if faults.at("loss", step + 1) == "nan" else loss)
         return {name: Mean(part.total.detach(), part.count) for name, part in parts.items()}
 
     def update(self, norm: float, state: State) -> None:
@@ -193,19 +185,35 @@ def report(objective: Objective, losses: Losses) -> dict[str, float]:
 
 
 @torch.no_grad()
-def evaluate(objective: Objective, model: nn.Module, batches: Iterable[Batch], accelerator: "Accelerator") -> Losses:
-    """Every loss and metric over all batches of all processes."""
-    was_training = model.training
-    model.eval()
+def evaluate(module: nn.Module, batches: Sequence[Batch], accelerator: "Accelerator") -> Losses:
+    """Every loss and metric over all batches of all processes. ``module``: a Wrapped, sharded or not."""
+    was_training = module.training
+    module.eval()
     total: Losses = {}
     predicted: list[dict[str, np.ndarray]] = []
     with accelerator.autocast():
-        for batch in batches:
-            losses, predictions = objective.evaluate(model, on(accelerator.device, batch))
-            total = merge([total, losses])
-            predicted += [{name: tensor.cpu().numpy() for name, tensor in predictions.items()}] if predictions else []
-    model.train(was_training)
-    return reduced(total, accelerator) | objective.score(joined(predicted, accelerator))
+        for number in range(most(len(batches), accelerator)):
+            # Forward passes of a sharded model are made together: who has no more batches repeats one.
+            losses, predictions = module(on(accelerator.device, batches[min(number, len(batches) - 1)]))
+            if number < len(batches):
+                total = merge([total, losses])
+                predicted += [{name: part.cpu().numpy() for name, part in predictions.items()}] if predictions else []
+    module.train(was_training)
+    return reduced(total, accelerator) | module.objective.score(joined(predicted, accelerator))  # type: ignore[operator,union-attr]
+
+
+def most(number: int, accelerator: "Accelerator") -> int:
+    """The largest of all processes' numbers. Raises RecipeError when a process has nothing to do."""
+    if accelerator.num_processes == 1:
+        return number
+    from accelerate.utils import gather_object
+
+    numbers = gather_object([number])
+    if not min(numbers):
+        raise RecipeError(
+            f"evaluate.examples: fewer held-out rows than the {len(numbers)} processes; raise it or evaluate.share"
+        )
+    return max(numbers)
 
 
 def joined(predicted: list[dict[str, np.ndarray]], accelerator: "Accelerator") -> dict[str, np.ndarray]:
@@ -223,33 +231,22 @@ def train(
     state: State,
     steps: int,
     run: Run,
+    saver: Saver,
     validate: Callable[[], Losses],
     show: Callable[[dict[str, Any]], None],
-    about: dict[str, Any],
 ) -> None:
     """Train from ``state.step`` to ``steps``, which moves ``state``; log, validate and save on the way.
 
     Raises DivergedError after ``max_bad_steps`` steps in a row without finite gradients, and Interrupted, with a
     checkpoint written, on SIGTERM or SIGINT.
     """
-    spec, objective, accelerator = training.spec, training.objective, training.accelerator
-    model: nn.Module = accelerator.unwrap_model(training.module, keep_torch_compile=False).model  # type: ignore[union-attr]
+    spec, objective, accelerator, beat = training.spec, training.objective, training.accelerator, training.beat
     saved = state.window if accelerator.is_main_process else {}  # it holds the sums of all processes
     window: Losses = {name: Mean(*map(torch.tensor, pair)) for name, pair in saved.items()}
     every = spec.eval_every or max(1, steps // 10)
     save_every = spec.save_every or every
     clock = time.perf_counter() - state.seconds
-    model.train()
-
-    def save() -> None:
-        local = reduced(window, accelerator)
-        state.window = {name: tuple(mean) for name, mean in local.items()}  # type: ignore[misc]
-        if run.writes:
-            extra = {"optimizer": training.optimizer.state_dict()}
-            if accelerator.scaler is not None:
-                extra["scaler"] = accelerator.scaler.state_dict()
-            checkpoint.save(run.checkpoints, state, model, extra, about, spec.keep)
-        accelerator.wait_for_everyone()
+    training.module.train()
 
     with Signals() as signals:
         for batches in loader:
@@ -264,21 +261,39 @@ def train(
                 show(line)
                 window, state.window_start = {}, (state.tokens, state.seconds)
             if state.bad_steps >= spec.max_bad_steps + 16 * (accelerator.scaler is not None):
+                saver.wait()
                 raise DivergedError(diverged(step, state.bad_steps, run))
-            if accelerator.num_processes == 1:
-                stop, save_now = signals.stop, signals.save
+            best = False
             if step % every == 0 or step == steps:
                 line = {"step": step, "split": "validation", **report(objective, validate())}
+                best = spec.keep_best and is_best(line["loss"], state)
                 line |= {"tokens": state.tokens, "seconds": round(state.seconds, 2)}
                 run.log(line)
                 show(line)
-            if step % save_every == 0 or step == steps or stop or save_now:
-                save()
+            if accelerator.num_processes == 1:
+                stop, save_now = signals.stop, signals.save
+            if step % save_every == 0 or step == steps or stop or save_now or best:
+                beat(step, "saving")
+                state.window = {name: tuple(mean) for name, mean in reduced(window, accelerator).items()}  # type: ignore[misc]
+                saver.save(state, training.model, training.states())
                 signals.save = 0
             if stop and step < steps:
+                saver.wait()
+                accelerator.wait_for_everyone()  # a process that ends takes the others with it
                 raise Interrupted(f"stopped by {signal.Signals(stop).name} at step {step}; go on with --resume", stop)
             if step % every == 0 or step % save_every == 0:
                 clock = time.perf_counter() - state.seconds  # validating and saving are not training
+            saver.check()
+            beat(step + 1, "reading")
+    saver.wait()
+
+
+def is_best(loss: float, state: State) -> bool:
+    """Is this the lowest loss of a validation so far? Then it is noted."""
+    if math.isnan(loss) or (state.best is not None and loss >= state.best[1]):
+        return False
+    state.best = (state.step, loss)
+    return True
 
 
 def pace(state: State) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from jinja2 import Environment
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
-from ptk import __version__, files
+from ptk import __version__, faults, files
 from ptk.models import sharing
 from ptk.recipe import Recipe
 
@@ -64,15 +64,21 @@ def export(folder: Path, model: nn.Module, tokenizer: "Tokenizer", around: "Arou
         aside = folder.with_name(f".{folder.name}-{os.getpid()}")
         files.remove_folder(aside)
         try:
+            faults.at("export-begin")
             transformers_logging.disable_progress_bar()
             model.save_pretrained(aside, safe_serialization=True, state_dict=sharing.as_copies(model))  # type: ignore[operator]
+            faults.at("export-weights")
             for config in aside.rglob("config.json"):  # ELECTRA's generator has a folder within
                 tokenizer.save(config.parent, around=around)
+            faults.at("export-tokenizer")
             (aside / "README.md").write_text(card, encoding="utf-8")
             for path in aside.rglob("*"):
                 files.flush(path)
+            faults.at("export-card")
             files.remove_folder(folder)
+            faults.at("export-removed")
             os.rename(aside, folder)
+            faults.at("export-renamed")
             files.flush(folder.parent)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)

@@ -27,23 +27,32 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turns what the system says about a full or read-only disk into one line with the remedy."""
+def disk_errors(path: Path, needed: int | None = None) -> Iterator[None]:
+    """Turns what the system says about a full or read-only disk into one line with the remedy.
+
+    ``needed``: bytes of what is written, where they are known.
+    """
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = shutil.disk_usage(existing(path)).free
-            raise DiskError(
-                f"{path}: no space left ({free / 1e6:,.0f} MB free); free some and go on with --resume"
-            ) from error
+            raise no_space(path, needed) from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise DiskError(f"{path}: cannot be written ({error.strerror}); choose another folder") from error
         raise
     except (RuntimeError, SafetensorError) as error:  # what torch and safetensors make of a full disk
-        if shutil.disk_usage(existing(path)).free < NEARLY_FULL:
-            raise DiskError(f"{path}: no space left; free some and go on with --resume") from error
+        if shutil.disk_usage(existing(path)).free < max(NEARLY_FULL, needed or 0):
+            raise no_space(path, needed) from error
         raise
+
+
+def no_space(path: Path, needed: int | None) -> DiskError:
+    free = shutil.disk_usage(existing(path)).free
+    wants = f"{needed / 1e6:,.1f} MB are needed, " if needed else ""
+    return DiskError(
+        f"{path}: no space left: {wants}{free / 1e6:,.1f} MB are free; delete what you do not need, such as other "
+        "runs' checkpoints, and go on with --resume"
+    )
 
 
 def require_space(path: Path, needed: int) -> None:

@@ -153,6 +153,10 @@ class TrainSpec:
     """Steps between checkpoints; as often as validation by default."""
     keep: Positive = 2
     """Checkpoints kept: the newest ones."""
+    keep_best: bool = False
+    """Keep the checkpoint of the lowest validation loss too, and make ``model/`` of it instead of the last one."""
+    timeout: Above = 600.0
+    """Seconds in which nothing moves, in any process, after which the run is given up as hung."""
     max_bad_steps: Positive = 3
     """Steps in a row whose gradients are not finite (no update is made) before the run stops."""
 

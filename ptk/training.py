@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ptk.processes import launch
 from ptk.progress import Bar, Talk
 from ptk.recipe import Recipe
 from ptk.resuming import resumed
+from ptk.saving import Saver
 from ptk.session import Session, check_division, make_plan, objective_of, of_its_own, parameter_count, with_steps
 
 MEASURED_SECONDS = 8.0  # of training steps, to turn minutes into steps
@@ -68,7 +70,8 @@ def pretrain_in(run: runs.Run, recipe: Recipe, resume: bool, talk: Talk) -> dict
         model = session.fresh_model()
     session = replace(session, recipe=settled(recipe, session))
     if run.writes:
-        files.require_space(run.folder, checkpoint.size(model, recipe.train.keep + 1))
+        kept = recipe.train.keep + recipe.train.keep_best + 1  # an old one goes when the new one is there
+        files.require_space(run.folder, checkpoint.size(model, kept))
     write_recipe(session)
     state, extra = restore(session, model) if resume else (State(), {})
     training = session.training(model)
@@ -79,11 +82,27 @@ def pretrain_in(run: runs.Run, recipe: Recipe, resume: bool, talk: Talk) -> dict
 
     def score() -> engine.Losses:
         scored.clear()
-        scored[state.step] = engine.evaluate(session.objective, model, fixed, session.accelerator)
+        scored[state.step] = engine.evaluate(training.wrapped, fixed, session.accelerator)
         return scored[state.step]
 
     run_loop(session, training, state, score)
+    if best := best_checkpoint(session, state):
+        checkpoint.load_weights(best, model)
+        scored.clear()
     return finish(session, model, state, scored.get(state.step) or score(), fixed)
+
+
+def best_checkpoint(session: Session, state: State) -> Path | None:
+    """The checkpoint that ``model/`` is made of, where that is not the last."""
+    if not session.recipe.train.keep_best or state.best is None or state.best[0] == state.step:
+        return None
+    step, loss = state.best
+    path = checkpoint.folder_of(session.run.checkpoints, step)
+    if reason := checkpoint.fault(path):
+        session.talk.warn(f"{path}: {reason}; model/ is made of the last step instead of the best")
+        return None
+    session.talk.say(f"model/ is made of step {step}, whose validation loss of {loss:.4f} was the lowest")
+    return path
 
 
 def measured_steps(session: Session, model: nn.Module) -> int:
@@ -218,8 +237,9 @@ def run_loop(session: Session, training: engine.Training, state: State, validate
         "processes": accelerator.num_processes,
         "store": session.data.store.fingerprint,
     }
+    saver = Saver(run.checkpoints, about, recipe.train.keep, run.writes, session.talk.warn)
     ahead, tracker = rows.Ahead(), tracked(session)
-    with Bar(session.talk, "training", made.steps, state.step) as bar, ahead:
+    with Bar(session.talk, "training", made.steps, state.step) as bar, ahead, closing(saver):
 
         def show(line: dict[str, Any]) -> None:
             bar.line(line)
@@ -227,7 +247,7 @@ def run_loop(session: Session, training: engine.Training, state: State, validate
             if run.writes and line["step"] < made.steps:
                 made.prepare_next(line["step"], ahead)
 
-        engine.train(training, loader, state, made.steps, run, validate, show, about)
+        engine.train(training, loader, state, made.steps, run, saver, validate, show)
 
 
 def tracked(session: Session) -> Callable[[Mapping[str, Any]], None]:

@@ -105,7 +105,7 @@ def evaluate(
     length = min(what.length, checks.positions_of(model) or what.length)
     sources = held_out_rows(what.objective, ready.store, what.evaluate, length, part)
     found = held_out_batches(scored, sources, tokenizer, what.evaluate.examples, accelerator)
-    losses = engine.evaluate(scored, model, found, accelerator)
+    losses = engine.evaluate(engine.Wrapped(scored, model), found, accelerator)
     results = {
         "task": what.task,
         "split": "text" if data else "validation",

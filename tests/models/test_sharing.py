@@ -113,7 +113,7 @@ def test_a_stopped_and_resumed_run_shares_and_ends_with_the_same_weights(tiny, t
     assert sorted(path.name for path in Run(tmp_path / "parts").checkpoints.iterdir()) == ["step-00000002"]
     seen = []
     score = training.engine.evaluate
-    watch = lambda objective, model, *rest: seen.append(model) or score(objective, model, *rest)  # noqa: E731
+    watch = lambda module, *rest: seen.append(module.model) or score(module, *rest)  # noqa: E731
     monkeypatch.setattr(training.engine, "evaluate", watch)
     pretrain(recipe, tmp_path / "parts", resume=True, talk=QUIET)
     assert equal(tmp_path / "whole", tmp_path / "parts")

@@ -1,0 +1,86 @@
+"""Checkpoints written while training goes on: a step waits for a copy in memory, not for the disk.
+
+One is written at a time. What fails in the background is raised in the loop, by the step that finds out.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ptk import checkpoint
+from ptk.checkpoint import State
+
+LOOK = 1.0  # seconds between signs of life while a slow disk is waited for
+
+
+class Saver:
+    """Keeps the ``keep`` newest checkpoints of a run in ``folder``, and its best one.
+
+    ``about``: what else each manifest says; ``writes``: true in the one process that writes; ``warn``: told of what
+    could not be deleted; ``alive``: called while a write is waited for.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        about: Mapping[str, Any],
+        keep: int,
+        writes: bool = True,
+        warn: Callable[[str], None] = print,
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.folder, self.about, self.keep, self.writes = folder, about, keep, writes
+        self.warn, self.alive = warn, alive
+        self.copies: dict[tuple[Any, ...], Tensor] = {}  # memory of the last copy, used again for the next
+        self.pool = ThreadPoolExecutor(1, "checkpoint")
+        self.pending: Future[dict[Path, str]] | None = None
+
+    def save(self, state: State, model: nn.Module, extra: Mapping[str, Mapping[str, Any]]) -> None:
+        """Copy and go on; all processes call it. DiskError when the write before this one failed."""
+        self.wait()
+        if not self.writes:
+            return
+        content = self.copied({"model": checkpoint.weights(model), **extra})
+        self.pending = self.pool.submit(self.write, copy.deepcopy(state), content)
+
+    def write(self, state: State, content: dict[str, Any]) -> dict[Path, str]:
+        final = checkpoint.folder_of(self.folder, state.step)
+        if not final.exists() or checkpoint.fault(final) is not None:
+            checkpoint.write(self.folder, state, content.pop("model"), content, self.about)
+        return checkpoint.prune(self.folder, state.step, self.keep, state.best and state.best[0])
+
+    def copied(self, value: Any, *path: Any) -> Any:
+        """The same nest with every tensor copied into this machine's memory."""
+        if isinstance(value, Tensor):
+            held = self.copies.get(path)
+            if held is None or held.shape != value.shape or held.dtype != value.dtype:
+                held = self.copies[path] = torch.empty(value.shape, dtype=value.dtype)
+            return held.copy_(value)
+        if isinstance(value, Mapping):
+            return {name: self.copied(part, *path, name) for name, part in value.items()}
+        if isinstance(value, list):
+            return [self.copied(part, *path, number) for number, part in enumerate(value)]
+        return value
+
+    def check(self) -> None:
+        """Raises what the write in the background raised, if it has ended."""
+        if self.pending is not None and self.pending.done():
+            done, self.pending = self.pending, None
+            for path, reason in done.result().items():
+                self.warn(f"{path}: an old checkpoint could not be deleted ({reason})")
+
+    def wait(self) -> None:
+        """Until nothing is being written. Raises what that raised."""
+        while self.pending is not None and not self.pending.done():
+            wait([self.pending], timeout=LOOK)
+            self.alive()
+        self.check()
+
+    def close(self) -> None:
+        """Lets a write end; what it raises comes too late."""
+        self.pool.shutdown()
