@@ -5,21 +5,31 @@ PYTHON ?= python3
 VENV := .venv
 PTK := $(VENV)/bin/ptk
 READY := $(VENV)/.ready
+# One process a core, one thread each: two threads beside another process are slower than one.
+TEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto
 
-.PHONY: demo test check bench-store audit clean
+.PHONY: demo test check chaos soak bench-store audit clean
 
 demo: $(READY)
 	$(PTK) pretrain bert-mlm-nsp --run runs/demo --overwrite --offline
 	$(PTK) eval runs/demo --samples 5 --offline
 
 test: $(READY)
-	$(VENV)/bin/python -m pytest
+	$(TEST)
 
 check: $(READY)
 	$(VENV)/bin/ruff format --check ptk tests
 	$(VENV)/bin/ruff check ptk tests
 	$(VENV)/bin/pyright
-	$(VENV)/bin/python -m pytest
+	$(TEST)
+
+# Breaks runs in every way a machine can; CHAOS='--only kill,stop --trials 6' is a short pass. Disks need root.
+chaos: $(READY)
+	$(VENV)/bin/python tests/chaos/chaos.py $(CHAOS)
+
+# Half an hour of one run, whose memory and open files must not grow.
+soak: $(READY)
+	$(VENV)/bin/python tests/chaos/chaos.py --only soak
 
 # Time and memory of a store of 2 GB and of 10 million sentences of rows; BENCH='--size 50' is a short pass.
 bench-store: $(READY)

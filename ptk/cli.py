@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Mapping
@@ -11,7 +12,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ptk import __version__
-from ptk.errors import PtkError, RecipeError
+from ptk.errors import ProcessLostError, PtkError, RecipeError
+
+LAUNCHERS = ("--processes", "--max-restarts")  # options that the processes of a launcher do not get
 
 app = typer.Typer(
     name="ptk",
@@ -63,30 +66,64 @@ def pretrain(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that directory.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again, deleting that run.")] = False,
     processes: Annotated[int | None, typer.Option("--processes", min=1, help="All accelerators, else 1.")] = None,
+    max_restarts: Annotated[
+        int, typer.Option("--max-restarts", min=0, help="How often to go on by itself after a process was lost.")
+    ] = 0,
     as_json: Json = False,
     no_network: Offline = False,
 ) -> None:
     """Pretrain: corpus, tokenizer, store, training, model."""
     offline(no_network)
     from ptk import recipe_file
+    from ptk.processes import launch
 
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # there is nothing to save yet
+    launch.join()
     if resume and overwrite:
         raise RecipeError("--resume and --overwrite: choose one")
+    if launch.restarted():  # torchrun gives the first command again
+        resume, overwrite = True, False
     loaded = recipe_file.load(recipe, overrides or ()).recipe
     folder = run or Path("runs") / loaded.name
     from ptk import device
     from ptk import run as runs
-    from ptk.processes import launch
 
     wanted = processes or device.visible()
-    if wanted > 1 and not launch.joined():
+    if (wanted > 1 or max_restarts) and not launch.joined():
         runs.check(folder, resume, overwrite)
-        raise typer.Exit(launch.launch(wanted, without_processes(sys.argv[1:]), folder))
+        raise typer.Exit(launch.launch(wanted, without(sys.argv[1:], *LAUNCHERS), folder, max_restarts))
     from ptk.training import pretrain as train
 
     results = train(loaded, folder, resume, overwrite)
     if device.is_main():
         print_results(results, as_json)
+
+
+@app.command("launch")
+def launch_script(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    slurm: Annotated[bool, typer.Option("--slurm", help="Print a job script for Slurm.")] = False,
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="Machines.")] = 1,
+    gpus: Annotated[int, typer.Option("--gpus", min=1, help="GPUs of each machine, a process for each.")] = 8,
+    hours: Annotated[float, typer.Option("--hours", min=0.1, help="Of one job; the next one goes on.")] = 24.0,
+    run: Annotated[Path | None, typer.Option("--run", help="The run directory; runs/<name> by default.")] = None,
+) -> None:
+    """Print a job script that pretrains on a cluster, job after job until the run is finished."""
+    from ptk import recipe_file
+
+    loaded = recipe_file.load(recipe, overrides or ()).recipe
+    if not slurm:
+        raise RecipeError(
+            "ptk launch prints job scripts: add --slurm; on one machine use ptk pretrain with --processes N, and "
+            "elsewhere torchrun --nnodes ... -m -- ptk pretrain ..."
+        )
+    from ptk.processes import slurm as scripts
+    from ptk.session import check_division
+
+    check_division(loaded, nodes * gpus)
+    folder = run or Path("runs") / loaded.name
+    typer.echo(scripts.script(recipe, overrides or (), loaded.name, folder, nodes, gpus, hours), nl=False)
 
 
 @app.command("eval")
@@ -243,13 +280,13 @@ def offline(wanted: bool) -> None:
             os.environ[name] = "1"
 
 
-def without_processes(command: list[str]) -> list[str]:
-    """The command line that each process gets."""
+def without(command: list[str], *options: str) -> list[str]:
+    """The command line that each process gets: ``options``, each with a value, are the launcher's alone."""
     kept, skip = [], False
     for word in command:
-        if skip or word == "--processes":
+        if skip or word in options:
             skip = not skip
-        elif not word.startswith("--processes="):
+        elif not word.startswith(tuple(f"{option}=" for option in options)):
             kept.append(word)
     return kept
 
@@ -276,8 +313,7 @@ def main() -> None:
     try:
         app()
     except PtkError as error:
-        print(said(error), file=sys.stderr)
-        stop(error.exit_code)
+        stop(error.exit_code, error)
     except KeyboardInterrupt:
         stop(130)
     except BrokenPipeError:
@@ -297,8 +333,13 @@ def said(error: PtkError) -> str:
     return text if "\n" in text else f"error: {text}"
 
 
-def stop(code: int) -> NoReturn:
+def stop(code: int, error: PtkError | None = None) -> NoReturn:
+    """End with ``code``. Of several processes with one error the first says it; a lost one is the launcher's to say."""
     from ptk.processes import launch
 
-    launch.leave_code(code)
+    first = launch.leave_code(code)
+    if launch.launched() and isinstance(error, ProcessLostError):
+        launch.leave_reason(str(error))
+    elif error and first:
+        print(said(error), file=sys.stderr)
     sys.exit(code)

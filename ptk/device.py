@@ -1,12 +1,16 @@
 """What to compute on, in which precision, with how many processes: chosen, and said in one line."""
 
 import os
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from ptk.errors import RecipeError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+
+LATER = 60.0  # seconds that torch waits longer than ptk
 
 
 def cpu_has_bf16() -> bool:
@@ -45,12 +49,18 @@ def visible() -> int:
     return max(1, torch.cuda.device_count())
 
 
-def accelerator(wanted: str) -> "Accelerator":
-    """Accelerate on the chosen device and precision; joins a process group that a launcher prepared."""
-    from accelerate import Accelerator
+def accelerator(wanted: str, timeout: float = 600.0) -> "Accelerator":
+    """Accelerate on the chosen device and precision; joins a process group that a launcher prepared.
 
+    ``timeout``: seconds after which a process that does not answer is given up, by ptk; torch would say less (R16).
+    """
+    from accelerate import Accelerator, InitProcessGroupKwargs
+
+    patience = InitProcessGroupKwargs(timeout=timedelta(seconds=timeout + LATER))
     mixed = {"fp32": "no"}.get(chosen := precision(wanted, kind()), chosen)
-    return Accelerator(mixed_precision=mixed, cpu=kind() == "cpu", step_scheduler_with_optimizer=False)
+    return Accelerator(
+        mixed_precision=mixed, cpu=kind() == "cpu", step_scheduler_with_optimizer=False, kwargs_handlers=[patience]
+    )
 
 
 def is_main() -> bool:

@@ -4,7 +4,6 @@ A step takes the micro-batches of its global batch first, sums the label counts 
 summed loss by its own global count: the gradient is that of the exact mean, however the batch is divided (R1).
 """
 
-import contextlib
 import math
 import signal
 import time
@@ -22,6 +21,7 @@ from ptk.errors import DivergedError, Interrupted, RecipeError
 from ptk.metrics import Mean, merge
 from ptk.models import checks
 from ptk.objectives.objective import Batch, Objective
+from ptk.processes import heartbeat, parallel
 from ptk.recipe import TrainSpec
 from ptk.run import Run
 from ptk.saving import Saver
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Losses = dict[str, Mean]
+WAITING = heartbeat.WAITING
 Beat = Callable[[int, str], None]  # told of every step and what it does: a sign of life (R16)
 
 
@@ -53,8 +54,7 @@ class Training:
     """What one step needs, put together once."""
 
     objective: Objective
-    module: nn.Module  # Wrapped, then wrapped again by Accelerate
-    optimizer: Any
+    way: parallel.Ddp  # the Wrapped and its optimizer, as processes share them
     lr: Callable[[int], float]  # step -> learning rate
     accelerator: "Accelerator"
     spec: TrainSpec
@@ -62,18 +62,8 @@ class Training:
     beat: Beat = lambda step, doing: None
 
     @property
-    def wrapped(self) -> nn.Module:
-        """The module whose calls need no other process's: what evaluation calls."""
-        return self.accelerator.unwrap_model(self.module, keep_torch_compile=False)
-
-    @property
     def model(self) -> nn.Module:
-        return self.wrapped.model  # type: ignore[return-value]
-
-    def states(self) -> dict[str, dict[str, Any]]:
-        """What a checkpoint keeps beside the weights, by name."""
-        found = {"optimizer": self.optimizer.state_dict()}
-        return found if self.accelerator.scaler is None else {**found, "scaler": self.accelerator.scaler.state_dict()}
+        return self.way.wrapped.model
 
     def step(self, batches: Sequence[Batch], state: State, flags: Sequence[int]) -> tuple[Losses, float, list[int]]:
         """One update. Returns the summed losses of this process, the gradient norm, and the flags of all processes."""
@@ -81,12 +71,16 @@ class Training:
         names = list(self.objective.weights)
         local = [sum(self.objective.counts(batch)[name] for batch in batches) for name in names]
         tokens = sum(self.objective.tokens(batch) for batch in batches)
-        counts, flags = self.over_processes([*local, tokens], flags)
-        parts = [self.backward(batches, number, names, counts, state.step) for number in range(len(batches))]
-        norm = float(self.accelerator.clip_grad_norm_(self.module.parameters(), self.spec.clip or math.inf))  # type: ignore[arg-type]
+        self.beat(state.step + 1, WAITING)
+        counts, (most, *flags) = self.over_processes([*local, tokens], [len(batches), *flags])
+        rounds = most if self.way.together else len(batches)
+        for group in self.way.optimizer.param_groups:
+            group["lr"] = self.lr(state.step)
+        parts = [self.backward(batches, number, rounds, names, counts, state.step) for number in range(rounds)]
+        norm = self.way.clip(self.spec.clip or math.inf)
         state.tokens += int(counts[-1])
         self.update(norm, state)
-        return merge(parts), norm, flags
+        return merge(parts[: len(batches)]), norm, flags
 
     def over_processes(self, counts: list[int], flags: Sequence[int]) -> tuple[list[int], list[int]]:
         """Counts summed over processes, and the largest of each flag: all processes agree on one step."""
@@ -97,32 +91,33 @@ class Training:
         every = self.accelerator.gather(mine).view(self.accelerator.num_processes, -1)  # type: ignore[union-attr]
         return every[:, : len(counts)].sum(0).tolist(), every[:, len(counts) :].amax(0).tolist()
 
-    def backward(self, batches: Sequence[Batch], number: int, names: list[str], counts: list[int], step: int) -> Losses:
-        """Forward and backward of one micro-batch; gradients are exchanged with the last one only."""
-        processes = self.accelerator.num_processes
-        last = number == len(batches) - 1
+    def backward(
+        self, batches: Sequence[Batch], number: int, rounds: int, names: list[str], counts: list[int], step: int
+    ) -> Losses:
+        """Forward and backward of one micro-batch; gradients are exchanged with the last one only.
+
+        A process that has fewer of them than ``rounds`` goes through one of them again, for nothing.
+        """
+        counted = self.accelerator.num_processes * (number < len(batches))
+        last = number == rounds - 1
         # Dropout depends on the division, never on what came before, so that a resumed run needs no saved generator.
         torch.manual_seed(mixed(self.seed, step, self.accelerator.process_index, number))
         self.beat(step + 1, "computing")
-        with contextlib.nullcontext() if last else self.accelerator.no_sync(self.module):
-            parts = self.module(on(self.accelerator.device, batches[number]))
+        with self.way.exchange(last):
+            parts = self.way.module(on(self.accelerator.device, batches[min(number, len(batches) - 1)]))
             scaled = [
-                self.objective.weights[name] * parts[name].total * (processes / max(1, count))
+                self.objective.weights[name] * parts[name].total * (counted / max(1, count))
                 for name, count in zip(names, counts, strict=False)
             ]
-            loss = sum(scaled[1:], scaled[0])
-            self.accelerator.backward(loss * math.nan if faults.at("loss", step + 1) == "nan" else loss)
+            loss: Any = sum(scaled[1:], scaled[0])
+            self.way.backward(loss * math.nan if faults.at("loss", step + 1) == "nan" else loss, last)
         return {name: Mean(part.total.detach(), part.count) for name, part in parts.items()}
 
     def update(self, norm: float, state: State) -> None:
         """Step the optimizer, unless the gradients are not finite: then nothing moves (R20)."""
         finite = math.isfinite(norm)
         state.bad_steps = 0 if finite else state.bad_steps + 1
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr(state.step)
-        if finite or self.accelerator.scaler is not None:  # the scaler of fp16 skips by itself
-            self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.way.update(finite)
         state.step += 1
 
 
@@ -148,19 +143,22 @@ def prepare(
     fidelity: str,
     accelerator: "Accelerator",
 ) -> Training:
-    """Optimizer, schedule and the wrapped module."""
-    groups = optim.parameter_groups(model, spec.weight_decay)
+    """The wrapped module, its optimizer and schedule."""
     module = Wrapped(objective, model)
     if spec.gradient_checkpointing:
         checks.checkpoint_activations(model)
     module.to(accelerator.device)
-    optimizer = optim.build(spec.optimizer, groups, spec.lr, spec.betas, spec.eps)
+    if spec.compile:
+        module.compile()
+
+    def make() -> torch.optim.Optimizer:
+        groups = optim.parameter_groups(model, spec.weight_decay)
+        return optim.build(spec.optimizer, groups, spec.lr, spec.betas, spec.eps)
+
     warmup = schedules.warmup_steps(spec.warmup, steps)
     factor = schedules.schedule(spec.schedule, steps, warmup, spec.final_lr, spec.decay, fidelity)
-    if spec.compile:
-        module = torch.compile(module)  # type: ignore[assignment]
-    module, optimizer = accelerator.prepare(module, optimizer)
-    return Training(objective, module, optimizer, lambda step: spec.lr * factor(step), accelerator, spec, seed)
+    way = parallel.way(module, make, spec, accelerator)
+    return Training(objective, way, lambda step: spec.lr * factor(step), accelerator, spec, seed)
 
 
 def reduced(losses: Losses, accelerator: "Accelerator") -> Losses:
@@ -185,7 +183,12 @@ def report(objective: Objective, losses: Losses) -> dict[str, float]:
 
 
 @torch.no_grad()
-def evaluate(module: nn.Module, batches: Sequence[Batch], accelerator: "Accelerator") -> Losses:
+def evaluate(
+    module: nn.Module,
+    batches: Sequence[Batch],
+    accelerator: "Accelerator",
+    beat: Callable[[str], None] = lambda doing: None,
+) -> Losses:
     """Every loss and metric over all batches of all processes. ``module``: a Wrapped, sharded or not."""
     was_training = module.training
     module.eval()
@@ -193,12 +196,14 @@ def evaluate(module: nn.Module, batches: Sequence[Batch], accelerator: "Accelera
     predicted: list[dict[str, np.ndarray]] = []
     with accelerator.autocast():
         for number in range(most(len(batches), accelerator)):
+            beat("validating")
             # Forward passes of a sharded model are made together: who has no more batches repeats one.
             losses, predictions = module(on(accelerator.device, batches[min(number, len(batches) - 1)]))
             if number < len(batches):
                 total = merge([total, losses])
                 predicted += [{name: part.cpu().numpy() for name, part in predictions.items()}] if predictions else []
     module.train(was_training)
+    beat(WAITING)
     return reduced(total, accelerator) | module.objective.score(joined(predicted, accelerator))  # type: ignore[operator,union-attr]
 
 
@@ -246,7 +251,7 @@ def train(
     every = spec.eval_every or max(1, steps // 10)
     save_every = spec.save_every or every
     clock = time.perf_counter() - state.seconds
-    training.module.train()
+    training.way.module.train()
 
     with Signals() as signals:
         for batches in loader:
@@ -275,10 +280,11 @@ def train(
             if step % save_every == 0 or step == steps or stop or save_now or best:
                 beat(step, "saving")
                 state.window = {name: tuple(mean) for name, mean in reduced(window, accelerator).items()}  # type: ignore[misc]
-                saver.save(state, training.model, training.states())
+                saver.save(state, training.way.weights(), training.way.states())
                 signals.save = 0
             if stop and step < steps:
                 saver.wait()
+                beat(step, WAITING)
                 accelerator.wait_for_everyone()  # a process that ends takes the others with it
                 raise Interrupted(f"stopped by {signal.Signals(stop).name} at step {step}; go on with --resume", stop)
             if step % every == 0 or step % save_every == 0:
@@ -286,6 +292,8 @@ def train(
             saver.check()
             beat(step + 1, "reading")
     saver.wait()
+    beat(state.step, WAITING)
+    accelerator.wait_for_everyone()  # the last checkpoint is there for all
 
 
 def is_best(loss: float, state: State) -> bool:

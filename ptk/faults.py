@@ -14,6 +14,8 @@ import signal
 import time
 from typing import NamedTuple, NoReturn
 
+from ptk.processes import launch
+
 SYNTAX = re.compile(r"(?P<point>[a-z:_-]+)(@step(?P<step>\d+))?(@process(?P<process>\d+))?:(?P<action>\w+)")
 
 
@@ -77,8 +79,4 @@ ACTIONS = {
 }
 
 
-def restarted() -> bool:
-    return any(int(os.environ.get(name, "0")) > 0 for name in ("PTK_RESTARTS", "TORCHELASTIC_RESTART_COUNT"))
-
-
-PLANNED = [] if restarted() else parse(os.environ.get("PTK_FAULT", ""))
+PLANNED = [] if launch.restarted() else parse(os.environ.get("PTK_FAULT", ""))

@@ -65,6 +65,12 @@ def require_space(path: Path, needed: int) -> None:
         )
 
 
+def size(*folders: Path) -> int:
+    """Bytes of all files in some folders, which need not be there."""
+    found = [path for folder in folders for path in folder.rglob("*")]
+    return sum(path.stat().st_size for path in found if path.is_file())
+
+
 def existing(path: Path) -> Path:
     """The nearest folder on the way up that is there."""
     return next(parent for parent in (path, *path.absolute().parents) if parent.exists())

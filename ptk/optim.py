@@ -3,14 +3,18 @@
 ``bert_adamw`` (OPT-1) and ``lamb`` (OPT-6) have no bias correction, so their first updates are about three
 times AdamW's: it is the warm-up that makes up for it. ``adamw_rms`` and ``adafactor`` (T5-7) scale each tensor's
 step by the size of the tensor, so their lr is a relative one: 0.01 to 0.02, not 1e-4.
+
+A parameter may be a DTensor, of which each process has a shard (``train.parallel: fsdp``). Ours then work on the
+shards, and only the size of a tensor is asked of all processes.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.distributed.tensor import DTensor
 
 # torch's multi-tensor operations are public by use (its own optimizers, torchao), by name not.
 # pyright: reportPrivateImportUsage=false
@@ -88,6 +92,21 @@ class ExactState(torch.optim.Optimizer):
                     self.state[p][key] = value.to(p.device, copy=True) if isinstance(value, Tensor) else value
 
 
+def shards(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """What this process has of each tensor: all of it, or its shard, of the same memory."""
+    return [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]
+
+
+def norms(own: list[Tensor], params: list[Tensor]) -> list[Tensor]:
+    """The fp32 norm of each whole tensor; ``own`` has this process's part of it, divided as ``params`` are."""
+    found = torch._foreach_norm(own, dtype=torch.float32)
+    if not isinstance(params[0], DTensor):
+        return list(found)
+    squares = torch.stack(found).square()
+    distributed.all_reduce(squares, group=params[0].device_mesh.get_group())
+    return list(squares.sqrt().unbind())
+
+
 class BertAdamW(ExactState):
     """BERT's Adam (OPT-1): no bias correction, epsilon outside the root, decay added before lr.
 
@@ -111,20 +130,20 @@ class BertAdamW(ExactState):
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             if params:
-                torch._foreach_add_(params, self.updates(params, group), alpha=-group["lr"])
+                torch._foreach_add_(shards(params), self.updates(params, group), alpha=-group["lr"])
         return loss
 
     def updates(self, params: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
-        """Moves the moments on; what lr multiplies, one fp32 tensor for each parameter."""
+        """Moves the moments on; what lr multiplies, one fp32 tensor for each parameter's shard."""
         updates = self.adam(params, group)
         if group["weight_decay"]:
-            torch._foreach_add_(updates, params, alpha=group["weight_decay"])
+            torch._foreach_add_(updates, shards(params), alpha=group["weight_decay"])
         return updates
 
     def adam(self, params: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
         """Moves the moments on; m / (sqrt v + eps)."""
         beta1, beta2 = group["betas"]
-        grads = [p.grad.float() for p in params if p.grad is not None]
+        grads = [grad.float() for grad in shards(p.grad for p in params if p.grad is not None)]
         m, v = self.moments(params)
         torch._foreach_lerp_(m, grads, 1 - beta1)
         torch._foreach_mul_(v, beta2)
@@ -140,7 +159,8 @@ class BertAdamW(ExactState):
             if not self.state[p]:
                 self.state[p]["exp_avg"] = torch.zeros_like(p, dtype=torch.float32)
                 self.state[p]["exp_avg_sq"] = torch.zeros_like(p, dtype=torch.float32)
-        return [self.state[p]["exp_avg"] for p in params], [self.state[p]["exp_avg_sq"] for p in params]
+        m, v = ([self.state[p][name] for p in params] for name in ("exp_avg", "exp_avg_sq"))
+        return shards(m), shards(v)
 
 
 class Lamb(BertAdamW):
@@ -151,8 +171,8 @@ class Lamb(BertAdamW):
 
     def updates(self, params: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
         updates = super().updates(params, group)
-        weight_norms = torch.stack(torch._foreach_norm(params, dtype=torch.float32))
-        update_norms = torch.stack(torch._foreach_norm(updates))
+        weight_norms = torch.stack(norms(shards(params), params))
+        update_norms = torch.stack(norms(updates, params))
         both = (weight_norms > 0) & (update_norms > 0)
         ratios = torch.where(both, weight_norms / update_norms, 1.0)
         torch._foreach_mul_(updates, list(ratios.unbind()))
@@ -170,12 +190,12 @@ class AdamWRms(BertAdamW):
     def updates(self, params: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
         updates = self.adam(params, group)
         torch._foreach_mul_(updates, [self.bias_correction(p, *group["betas"]) for p in params])
-        rms = torch._foreach_norm(params, dtype=torch.float32)
+        rms = norms(shards(params), params)
         torch._foreach_div_(rms, [math.sqrt(max(1, p.numel())) for p in params])
         torch._foreach_clamp_min_(rms, LEAST_RMS)
         torch._foreach_mul_(updates, rms)
         if group["weight_decay"]:
-            torch._foreach_add_(updates, params, alpha=group["weight_decay"])
+            torch._foreach_add_(updates, shards(params), alpha=group["weight_decay"])
         return updates
 
     def bias_correction(self, p: Tensor, beta1: float, beta2: float) -> float:

@@ -119,6 +119,8 @@ class TrainSpec:
     """Sequences a device takes at once: speed and memory only, never the result."""
     micro_batch_tokens: Positive | None = None
     """The same in tokens (rows x longest row)."""
+    auto_batch: bool = False
+    """Find the largest ``micro_batch_size`` that fits into memory, before the first step."""
     optimizer: Literal["adamw", "bert_adamw", "lamb", "adamw_rms", "adafactor"] = "adamw"
     """``bert_adamw`` has no bias correction (OPT-1); ``lamb`` is ALBERT's (OPT-6). ``adamw_rms`` (nanoT5's) and
     ``adafactor`` scale each tensor's step by its RMS; T5's (T5-7) is ``adafactor`` with ``lr`` 0.01, ``schedule``
@@ -141,7 +143,9 @@ class TrainSpec:
     clip: Annotated[float, Ge(0)] = 1.0
     """Global norm of the gradients; 0 for none."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    parallel: Literal["ddp"] = "ddp"
+    parallel: Literal["ddp", "fsdp", "deepspeed"] = "ddp"
+    """What several processes share: only the work, or with ``fsdp`` (torch's ``fully_shard``) weights, gradients and
+    moments too, with ``deepspeed`` (ZeRO 2) gradients and moments."""
     compile: bool = False
     gradient_checkpointing: bool = False
     workers: Count | None = None

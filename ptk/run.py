@@ -17,11 +17,19 @@ from typing import Any
 
 import filelock
 
-from ptk import __version__, files
+from ptk import __version__, faults, files
 from ptk.errors import PtkError, RecipeError
 
 LOCK = ".lock"
-OURS = ("recipe.yaml", "environment.json", "status.json", "metrics.jsonl", "results.json", "report.html")
+OURS = (
+    "recipe.yaml",
+    "environment.json",
+    "status.json",
+    "metrics.jsonl",
+    "results.json",
+    "report.html",
+    "heartbeat.json",
+)
 OUR_FOLDERS = ("checkpoints", "model", "predictions", "evaluation", "tensorboard", "wandb")
 
 
@@ -47,11 +55,11 @@ class Run:
 
     def log(self, line: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl; a number that is not finite is written as text, which JSON can hold."""
-        if self.writes:
-            with (
-                files.disk_errors(self.folder),
-                open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file,
-            ):
+        if not self.writes:
+            return
+        with files.disk_errors(self.folder):
+            faults.at("before-log", line["step"])
+            with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
                 file.write(json.dumps({name: printable(value) for name, value in line.items()}) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -120,7 +128,7 @@ def check(folder: Path, resume: bool, overwrite: bool) -> None:
         overwrite
         and folder.is_dir()
         and not used(folder)
-        and any(p.name not in (LOCK, *OURS) for p in folder.iterdir())
+        and any(p.name not in (LOCK, f"{LOCK}.json", *OURS) for p in folder.iterdir())
     ):
         raise RecipeError(
             f"--run {folder}: holds files but no run; --overwrite deletes runs only: choose another folder"
@@ -133,9 +141,9 @@ def open_run(folder: Path, resume: bool, overwrite: bool, writes: bool = True) -
     Raises RecipeError when it is in use, holds another run and neither flag is given, or cannot be a folder (R8,
     R18, R23). With ``resume`` a folder without a run is a run that has not begun: one killed early goes on too.
     """
-    check(folder, resume, overwrite)
     if not writes:
         return Run(folder, writes)
+    check(folder, resume, overwrite)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         run = Run(folder, writes, take(folder))
@@ -150,8 +158,8 @@ def open_run(folder: Path, resume: bool, overwrite: bool, writes: bool = True) -
 
 def clear(folder: Path) -> None:
     """Delete what a run leaves, and nothing else."""
-    for name in OURS:
-        (folder / name).unlink(missing_ok=True)
+    for left in (*(folder / name for name in OURS), *folder.glob("hang-process-*.txt")):
+        left.unlink(missing_ok=True)
     for name in OUR_FOLDERS:
         files.remove_folder(folder / name)
 

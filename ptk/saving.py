@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ptk import checkpoint
 from ptk.checkpoint import State
+from ptk.processes import parallel
 
 LOOK = 1.0  # seconds between signs of life while a slow disk is waited for
 
@@ -22,7 +23,7 @@ class Saver:
     """Keeps the ``keep`` newest checkpoints of a run in ``folder``, and its best one.
 
     ``about``: what else each manifest says; ``writes``: true in the one process that writes; ``warn``: told of what
-    could not be deleted; ``alive``: called while a write is waited for.
+    could not be deleted. ``alive`` is called while a write is waited for.
     """
 
     def __init__(
@@ -32,20 +33,20 @@ class Saver:
         keep: int,
         writes: bool = True,
         warn: Callable[[str], None] = print,
-        alive: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder, self.about, self.keep, self.writes = folder, about, keep, writes
-        self.warn, self.alive = warn, alive
+        self.warn = warn
+        self.alive: Callable[[], None] = lambda: None
         self.copies: dict[tuple[Any, ...], Tensor] = {}  # memory of the last copy, used again for the next
         self.pool = ThreadPoolExecutor(1, "checkpoint")
         self.pending: Future[dict[Path, str]] | None = None
 
-    def save(self, state: State, model: nn.Module, extra: Mapping[str, Mapping[str, Any]]) -> None:
+    def save(self, state: State, weights: Mapping[str, Tensor], extra: Mapping[str, Any]) -> None:
         """Copy and go on; all processes call it. DiskError when the write before this one failed."""
         self.wait()
+        content = self.copied({"model": weights, **extra})
         if not self.writes:
             return
-        content = self.copied({"model": checkpoint.weights(model), **extra})
         self.pending = self.pool.submit(self.write, copy.deepcopy(state), content)
 
     def write(self, state: State, content: dict[str, Any]) -> dict[Path, str]:
@@ -55,8 +56,12 @@ class Saver:
         return checkpoint.prune(self.folder, state.step, self.keep, state.best and state.best[0])
 
     def copied(self, value: Any, *path: Any) -> Any:
-        """The same nest with every tensor copied into this machine's memory."""
+        """The same nest with every tensor whole, in memory of this machine's own; of None in a process that does not
+        write, which only gives its shares."""
         if isinstance(value, Tensor):
+            value = parallel.whole(value, self.writes)
+            if not self.writes:
+                return None
             held = self.copies.get(path)
             if held is None or held.shape != value.shape or held.dtype != value.dtype:
                 held = self.copies[path] = torch.empty(value.shape, dtype=value.dtype)

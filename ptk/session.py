@@ -5,12 +5,13 @@ Everything here follows from (recipe, data, accelerator); nothing is trained and
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from ptk import engine, recipe_file
+from ptk import checkpoint, engine, recipe_file
 from ptk.data import batches, plan, rows
 from ptk.data.plan import Plan
 from ptk.data.prepare import Data
@@ -20,6 +21,7 @@ from ptk.data.store import Store
 from ptk.data.tokenizer import Tokenizer
 from ptk.errors import DataError, RecipeError
 from ptk.objectives.objective import Batch, Objective
+from ptk.processes import parallel
 from ptk.progress import Talk
 from ptk.recipe import EvaluateSpec, Phase, Recipe
 from ptk.run import Run
@@ -98,7 +100,8 @@ def division(recipe: Recipe, accelerator: "Accelerator") -> batches.Division:
 
 
 def check_division(recipe: Recipe, processes: int) -> None:
-    """Raises RecipeError when the processes do not divide every global batch evenly (R6)."""
+    """Raises RecipeError when the processes do not divide every global batch evenly (R6), or cannot share a model."""
+    parallel.check(recipe.train, processes)
     sizes = [("batch_size", phase.batch_size) for phase in phases(recipe) if phase.batch_size]
     if ramp := recipe.train.batch_ramp:  # every batch is a multiple of its first
         sizes = [("batch_ramp.start", ramp.start)]
@@ -167,6 +170,12 @@ class Session:
         own = {"type": self.recipe.model.get("type"), "init": self.recipe.init}
         settings = {**own, **recipe_file.model_settings(self.recipe)}
         return self.objective.model(settings, self.data.tokenizer, self.length)
+
+    def loaded(self, folder: Path) -> nn.Module:
+        """A model of its own, whole, with the weights of a checkpoint."""
+        model = self.fresh_model()
+        checkpoint.load_weights(folder, model)
+        return model.to(self.accelerator.device)
 
     def training(self, model: nn.Module) -> engine.Training:
         recipe = self.recipe

@@ -1,34 +1,29 @@
 """``ptk pretrain``: from a recipe to a finished run directory."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from ptk import __version__, checkpoint, device, engine, export, files, recipe_file
+from ptk import __version__, checkpoint, device, engine, export, files, measuring, recipe_file
 from ptk import run as runs
 from ptk.checkpoint import State
 from ptk.data import batches, prepare, rows
 from ptk.data.split import split
-from ptk.errors import CheckpointError, OutOfMemoryError, RecipeError
+from ptk.errors import CheckpointError, RecipeError
 from ptk.evaluation import held_out
+from ptk.measuring import measured
 from ptk.objectives.objective import Batch
 from ptk.processes import launch
+from ptk.processes.heartbeat import Heartbeat
 from ptk.progress import Bar, Talk
 from ptk.recipe import Recipe
 from ptk.resuming import resumed
 from ptk.saving import Saver
-from ptk.session import Session, check_division, make_plan, objective_of, of_its_own, parameter_count, with_steps
-
-MEASURED_SECONDS = 8.0  # of training steps, to turn minutes into steps
-MEASURED_STEPS = 8  # at least
-ENDLESS = 10**9  # steps, of which none is near the end
-WARM = 3  # steps that only warm caches up
+from ptk.session import Session, check_division, make_plan, objective_of, of_its_own, parameter_count
 
 
 def pretrain(
@@ -46,8 +41,9 @@ def pretrain(
         run.status("finished", exit_code=0)
         return results
     except BaseException as error:
-        runs.failed(run, memory := out_of_memory(error, recipe) or error)
-        raise memory from (error if memory is not error else None)
+        told = measuring.out_of_memory(error, recipe) or batches.worker_lost(error) or launch.lost(error) or error
+        runs.failed(run, told)
+        raise told from (error if told is not error else None)
     finally:
         runs.unlock(run)
 
@@ -63,32 +59,37 @@ def pretrain_in(run: runs.Run, recipe: Recipe, resume: bool, talk: Talk) -> dict
     data = prepare.prepare(recipe.corpus, recipe.tokenizer, talk)
     objective = objective_of(recipe)
     made = make_plan(recipe, objective, data)
-    session = Session(recipe, run, data, objective, made, device.accelerator(precision), talk)
+    session = Session(recipe, run, data, objective, made, device.accelerator(precision, recipe.train.timeout), talk)
     model = session.fresh_model()
-    if recipe.train.minutes is not None:
-        session = replace(session, plan=with_steps(made, measured_steps(session, model)))
+    if recipe.train.auto_batch or recipe.train.minutes is not None:
+        session = measured(session, model)
         model = session.fresh_model()
-    session = replace(session, recipe=settled(recipe, session))
+    session = replace(session, recipe=settled(session))
     if run.writes:
         kept = recipe.train.keep + recipe.train.keep_best + 1  # an old one goes when the new one is there
-        files.require_space(run.folder, checkpoint.size(model, kept))
+        files.require_space(run.folder, checkpoint.size(model, kept) - files.size(run.checkpoints, run.model))
     write_recipe(session)
     state, extra = restore(session, model) if resume else (State(), {})
     training = session.training(model)
-    load_optimizer(training, extra)
+    if extra:
+        training.way.load(extra)
     describe(session, model)
     scored: dict[int, engine.Losses] = {}  # step -> the last validation
     fixed = session.held_out_batches()
 
     def score() -> engine.Losses:
         scored.clear()
-        scored[state.step] = engine.evaluate(training.wrapped, fixed, session.accelerator)
+        scored[state.step] = engine.evaluate(
+            training.way.wrapped, fixed, session.accelerator, lambda doing: training.beat(state.step, doing)
+        )
         return scored[state.step]
 
     run_loop(session, training, state, score)
     if best := best_checkpoint(session, state):
-        checkpoint.load_weights(best, model)
-        scored.clear()
+        model = session.loaded(best)
+        scored[state.step] = engine.evaluate(engine.Wrapped(session.objective, model), fixed, session.accelerator)
+    elif training.way.together:
+        model = session.loaded(checkpoint.folder_of(run.checkpoints, state.step))
     return finish(session, model, state, scored.get(state.step) or score(), fixed)
 
 
@@ -105,42 +106,9 @@ def best_checkpoint(session: Session, state: State) -> Path | None:
     return path
 
 
-def measured_steps(session: Session, model: nn.Module) -> int:
-    """``train.minutes`` in steps: measured with a learning rate of zero, on a model that is thrown away."""
-    training = replace(session.training(model), lr=lambda _step: 0.0)
-    endless = replace(session, plan=with_steps(session.plan, ENDLESS))  # at what a schedule of the data begins with
-    state, found = State(), endless.batches()
-    began = marked = time.monotonic()
-    enough = 0  # a flag that all processes agree on: they stop at the same step
-    while not (enough and state.step >= MEASURED_STEPS):
-        over = int(time.monotonic() - began > MEASURED_SECONDS)
-        _, _, (enough, _) = training.step(found[state.step], state, (over, 0))
-        if state.step == WARM:
-            marked = time.monotonic()
-    local = torch.tensor([(time.monotonic() - marked) / (state.step - WARM)], device=session.accelerator.device)
-    slowest = float(session.accelerator.gather(local).max())  # type: ignore[union-attr]
-    minutes = session.recipe.train.minutes or 0.0
-    steps = max(1, int(minutes * 60 / slowest))
-    session.talk.say(f"{minutes:g} minutes at {slowest:.3f} s a step: {steps:,} steps")
-    session.accelerator.free_memory()
-    return steps
-
-
-def out_of_memory(error: BaseException, recipe: Recipe) -> OutOfMemoryError | None:
-    """What to do about an allocation that failed, best remedy first."""
-    if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
-        return None
-    train = recipe.train
-    rows = train.micro_batch_size or train.batch_size or 32
-    return OutOfMemoryError(
-        f"out of memory with {rows} rows of {train.length} tokens at a time; try, in this order, "
-        f"train.micro_batch_size={max(1, rows // 2)} (the result stays the same), "
-        f"train.gradient_checkpointing=true, train.length={max(8, train.length // 2)}"
-    )
-
-
-def settled(recipe: Recipe, session: Session) -> Recipe:
+def settled(session: Session) -> Recipe:
     """The recipe with steps in place of epochs or minutes, so that running it again repeats the run."""
+    recipe = session.recipe
     if recipe.train.phases is not None:
         return recipe
     return replace(recipe, train=replace(recipe.train, steps=session.plan.steps, epochs=None, minutes=None))
@@ -192,17 +160,6 @@ def same_store(session: Session, before: str) -> None:
         )
 
 
-def load_optimizer(training: engine.Training, extra: Mapping[str, Any]) -> None:
-    """The moments of the checkpoint, under the settings of the recipe, which may have changed."""
-    if "optimizer" in extra:
-        settings = [{k: v for k, v in group.items() if k != "params"} for group in training.optimizer.param_groups]
-        training.optimizer.load_state_dict(extra["optimizer"])
-        for group, now in zip(training.optimizer.param_groups, settings, strict=True):
-            group.update(now)
-    if "scaler" in extra and training.accelerator.scaler is not None:
-        training.accelerator.scaler.load_state_dict(extra["scaler"])
-
-
 def describe(session: Session, model: nn.Module) -> None:
     """The lines before the first step: what is trained, on how much, for how long."""
     made, talk, store = session.plan, session.talk, session.data.store
@@ -237,9 +194,13 @@ def run_loop(session: Session, training: engine.Training, state: State, validate
         "processes": accelerator.num_processes,
         "store": session.data.store.fingerprint,
     }
+    heartbeat = Heartbeat(run.folder, accelerator.process_index, accelerator.num_processes, recipe.train.timeout)
     saver = Saver(run.checkpoints, about, recipe.train.keep, run.writes, session.talk.warn)
+    saver.alive = lambda: training.beat(state.step, "saving")
     ahead, tracker = rows.Ahead(), tracked(session)
-    with Bar(session.talk, "training", made.steps, state.step) as bar, ahead, closing(saver):
+    bar = Bar(session.talk, "training", made.steps, state.step)
+    with bar, ahead, closing(saver), closing(loader), heartbeat:
+        training.beat = heartbeat.at
 
         def show(line: dict[str, Any]) -> None:
             bar.line(line)
@@ -297,5 +258,4 @@ def finish(
         text = export.card(model, session.data.tokenizer, recipe, results, rules, session.objective.remarks())
         export.export(run.model, model, session.data.tokenizer, session.objective.around, text)
         files.write_json(run.folder / "results.json", results)
-    session.accelerator.wait_for_everyone()
     return results

@@ -1,6 +1,8 @@
 """What tests of runs share: a session of a tiny recipe, what its steps do, the weights that a run leaves."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -51,6 +53,27 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def equal(one: Path, other: Path) -> bool:
     a, b = weights(one), weights(other)
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def same_checkpoint(one: Path, other: Path, step: int) -> bool:
+    """Weights, optimizer and counters, all but the clock."""
+    folders = [run / "checkpoints" / f"step-{step:08d}" for run in (one, other)]
+    a, b = (load_file(folder / "model.safetensors") for folder in folders)
+    m, n = (torch.load(folder / "optimizer.pt", weights_only=True) for folder in folders)
+    s, t = (json.loads((folder / "state.json").read_text()) for folder in folders)
+    same_state = all(s[key] == t[key] for key in s.keys() - {"seconds", "window_start"})
+    return same(a, b) and same(m, n) and same_state and s["window_start"][0] == t["window_start"][0]
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal bit for bit, in a nest of mappings and lists."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other) and one.dtype == other.dtype
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
 
 
 def logged(folder: Path) -> list[dict[str, object]]:

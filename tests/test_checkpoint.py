@@ -27,7 +27,9 @@ def save(folder: Path, step: int, keep: int = 2, best: int | None = None, warn=p
     torch.manual_seed(step)
     saver = Saver(folder, {"store": "x"}, keep, warn=warn)
     state = State(step=step, best=best and (best, 1.0))
-    saver.save(state, torch.nn.Linear(4, 3), {"optimizer": {"a": torch.ones(3), "b": [torch.ones(1), 2.0]}})
+    saver.save(
+        state, checkpoint.weights(torch.nn.Linear(4, 3)), {"optimizer": {"a": torch.ones(3), "b": [torch.ones(1), 2.0]}}
+    )
     saver.wait()
     saver.close()
 
@@ -92,7 +94,8 @@ def test_there_is_a_whole_checkpoint_at_every_moment(tmp_path):
 
     def watch():
         while not done.is_set():
-            if not any((path / "manifest.json").exists() for path in tmp_path.glob("step-*")):
+            # Looking at a folder takes time, in which another one may come and this one go: look again.
+            if not any((path / "manifest.json").exists() for _ in range(3) for path in tmp_path.glob("step-*")):
                 wrong.append(os.listdir(tmp_path))
 
     watcher = threading.Thread(target=watch)
@@ -177,7 +180,7 @@ def test_saving_does_not_wait_for_the_disk_and_keeps_what_the_weights_were(tmp_p
     before = model.weight.detach().clone()
     saver = Saver(tmp_path, {}, keep=2)
     began = time.perf_counter()
-    saver.save(State(step=1), model, {"optimizer": {"m": model.weight.detach()}})
+    saver.save(State(step=1), checkpoint.weights(model), {"optimizer": {"m": model.weight.detach()}})
     assert time.perf_counter() - began < 0.2
     with torch.no_grad():
         model.weight.zero_()  # the next step

@@ -1,14 +1,17 @@
 """What must hold for every objective: any division of a batch, any stop, the same steps; and it learns."""
 
-import shutil
+import os
+import signal
 
 import pytest
 import torch
 from conftest import EVERY_OBJECTIVE, sections_of
-from running import QUIET, equal, logged, session, trajectory
+from running import QUIET, equal, logged, same_checkpoint, session, trajectory
 
 from ptk import device, inspection, recipe_file
 from ptk.checkpoint import State
+from ptk.engine import Training
+from ptk.errors import Interrupted
 from ptk.evaluation import pretrained
 from ptk.prediction import lines
 from ptk.training import pretrain
@@ -31,21 +34,29 @@ def test_micro_batches_change_nothing(tiny, name):
 
 
 @every
-def test_stopping_at_any_step_and_resuming_is_the_same_run(tiny, tmp_path, name):
-    """Dropout on, two micro-batches a step, over the end of an epoch where the text is short enough for it."""
-    more = ["train.save_every=1", "train.keep=20", "train.micro_batch_size=9", "train.eval_every=3"]
-    recipe = recipe_file.load(str(tiny(**sections_of(name, dropout=0.1))), more).recipe
+def test_a_run_stopped_after_every_step_is_the_same_run(tiny, tmp_path, name, monkeypatch):
+    """SIGTERM in each of 20 steps over two and a half epochs, dropout on, three micro-batches a step (R4)."""
+    path = tiny(**sections_of(name, dropout=0.1))
+    batch = sum(session(path).plan.stages[0].quota) // 8
+    words = [f"train.batch_size={batch}", f"train.micro_batch_size={-(-batch // 3)}", "train.steps=20"]
+    recipe = recipe_file.load(str(path), [*words, "train.eval_every=10", "train.save_every=100"]).recipe
     pretrain(recipe, tmp_path / "whole", talk=QUIET)
-    for stop in (1, 3, 7):
-        stopped = tmp_path / f"stopped-{stop}"
-        shutil.copytree(tmp_path / "whole", stopped)
-        for folder in (stopped / "checkpoints").glob("step-*"):
-            if int(folder.name.removeprefix("step-")) > stop:
-                shutil.rmtree(folder)
-        shutil.rmtree(stopped / "model")
-        pretrain(recipe, stopped, resume=True, talk=QUIET)
-        assert equal(tmp_path / "whole", stopped)
-        assert logged(tmp_path / "whole") == logged(stopped)
+    step, stops = Training.step, []
+
+    def stopping(self, batches, state, flags):
+        os.kill(os.getpid(), signal.SIGTERM)
+        stops.append(state.step + 1)
+        return step(self, batches, state, flags)
+
+    monkeypatch.setattr(Training, "step", stopping)
+    for _ in range(19):
+        with pytest.raises(Interrupted):
+            pretrain(recipe, tmp_path / "parts", resume=True, talk=QUIET)
+    pretrain(recipe, tmp_path / "parts", resume=True, talk=QUIET)
+    assert stops == list(range(1, 21))
+    assert same_checkpoint(tmp_path / "whole", tmp_path / "parts", 20)
+    assert equal(tmp_path / "whole", tmp_path / "parts")
+    assert logged(tmp_path / "whole") == logged(tmp_path / "parts")
 
 
 @every

@@ -1,7 +1,7 @@
 """From places in the plan to batches of tensors: fetch, encode, stack. Nothing here keeps a state but the step."""
 
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from ptk.data.plan import Place, Plan, share
 from ptk.data.rows import Rows, RowSource
 from ptk.data.tokenizer import Tokenizer
-from ptk.errors import RecipeError
+from ptk.errors import ProcessLostError, PtkError, RecipeError
 from ptk.objectives.objective import Batch, Example
 
 
@@ -90,8 +90,15 @@ class Batches(Dataset):
     division: Division
 
     def examples(self, stage: int, places: Sequence[Place], progress: float) -> list[Example]:
-        plan, tokenizer = self.plan, self.tokenizer
-        return [encode(plan.rows(stage, p.member, p.epoch), p.row, tokenizer, plan.seed, progress) for p in places]
+        found: list[Example] = []
+        for place in places:
+            try:
+                table = self.plan.rows(stage, place.member, place.epoch)
+                found.append(encode(table, place.row, self.tokenizer, self.plan.seed, progress))
+            except Exception as error:
+                error.add_note(f"in row {place.row} of epoch {place.epoch}, source {place.member + 1}")
+                raise
+        return found
 
     def __getitem__(self, step: int) -> list[Batch]:
         stage, places = self.plan.position(step).stage, self.plan.batch(step)
@@ -112,10 +119,26 @@ def leave_signals_to_the_run(_worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def loader(batches: Batches, start: int, workers: int, pin: bool) -> DataLoader:
-    """The steps from ``start`` on. Workers change nothing but speed, and resuming reads nothing twice (R5)."""
-    return DataLoader(
-        batches,
+@dataclass
+class Guarded(Dataset):
+    """Batches whose errors come back as they are: torch would make a worker's traceback their message."""
+
+    batches: Batches
+
+    def __getitem__(self, step: int) -> "list[Batch] | PtkError":
+        try:
+            return self.batches[step]
+        except PtkError as error:
+            return error
+
+
+def loader(batches: Batches, start: int, workers: int, pin: bool) -> Generator[list[Batch], None, None]:
+    """The steps from ``start`` on. Workers change nothing but speed, and resuming reads nothing twice (R5).
+
+    Close it to end its workers, which do not hear signals: a process that ends would wait for them.
+    """
+    loaded = DataLoader(
+        Guarded(batches),
         batch_size=None,
         sampler=range(start, batches.plan.steps),
         num_workers=workers,
@@ -123,6 +146,19 @@ def loader(batches: Batches, start: int, workers: int, pin: bool) -> DataLoader:
         prefetch_factor=4 if workers else None,
         pin_memory=pin,
         worker_init_fn=leave_signals_to_the_run,
+    )
+    for found in loaded:
+        if isinstance(found, PtkError):
+            raise found
+        yield found
+
+
+def worker_lost(error: BaseException) -> ProcessLostError | None:
+    """What to say when a worker was killed, which torch raises wherever the run is just then (R22)."""
+    if not isinstance(error, RuntimeError) or not str(error).startswith("DataLoader worker (pid"):
+        return None
+    return ProcessLostError(
+        "a process that prepares batches is gone (out of memory?); go on with --resume, and fewer train.workers"
     )
 
 

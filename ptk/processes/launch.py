@@ -1,24 +1,37 @@
-"""``--processes N``: the same command again in N processes, started through torchrun.
+"""``--processes N``: the same command again in N processes, started through torchrun; and joining what others started.
 
-torchrun itself exits 1 whatever its processes return; the documented code comes back in a file.
+torchrun exits 1 whatever its processes return, waits 30 seconds for one that is stuck, and logs at length. So it runs
+in a thread of this process, which has the signals, learns which process ended first and how, leaves the others three
+seconds, and says it in one line. A process that knows better leaves its exit code, and the reason, in files.
 """
 
+import contextlib
+import logging
 import os
+import re
 import signal
-import subprocess
-import sys
 import tempfile
+import threading
+import time
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
 
 import psutil
 
-from ptk.errors import ProcessLostError
+from ptk.errors import Interrupted, ProcessLostError
 
 CODE_FILE = "PTK_EXIT_CODE_FILE"  # where a process that is one of several leaves its exit code
+RESTARTS = "PTK_RESTARTS"  # how often all processes were started again
+GRACE = 3.0  # seconds between the first failure and the end of all others
+PARENT_EVERY = 1.0  # seconds between two looks whether the launcher is still there
+PORTS = range(12000, 32000)  # below those that the system gives away
+LOST, GO_ON = "another process of the run was lost", "; go on with --resume"
+PEER_GONE = re.compile(r"gloo|NCCL|TCPStore|ProcessGroup|[Cc]onnection (closed|reset|refused)")
 
 
 def joined() -> bool:
-    """Is this process one of several that a launcher started (torchrun, accelerate launch)?"""
+    """Is this process one of several that a launcher started (torchrun, accelerate launch, srun)?"""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
@@ -27,46 +40,240 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def launch(number: int, command: list[str], run: Path) -> int:
+def restarted() -> bool:
+    """Were the processes started again after one was lost, by ``--max-restarts`` of ptk or of torchrun?"""
+    return any(int(os.environ.get(name, "0")) > 0 for name in (RESTARTS, "TORCHELASTIC_RESTART_COUNT"))
+
+
+def join() -> None:
+    """The first act of a process that may be one of several."""
+    join_step(os.environ)
+    if joined() and processes() > 1:
+        threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def join_step(environment: MutableMapping[str, str]) -> None:
+    """What srun says to the tasks of a step, as torchrun says it; a batch script alone has no step of several."""
+    if int(environment.get("SLURM_STEP_NUM_TASKS", "1")) < 2 or "RANK" in environment:
+        return
+    environment["RANK"] = environment["SLURM_PROCID"]
+    environment["WORLD_SIZE"] = environment["SLURM_STEP_NUM_TASKS"]
+    environment["LOCAL_RANK"] = environment["SLURM_LOCALID"]
+    environment.setdefault("MASTER_ADDR", first_node(environment))
+    environment.setdefault("MASTER_PORT", str(PORTS[int(environment["SLURM_JOB_ID"]) % len(PORTS)]))
+
+
+def first_node(environment: MutableMapping[str, str]) -> str:
+    """Where the first task runs: ``gpu[007-009,012],cpu1`` begins with gpu007."""
+    if nodes := environment.get("SLURM_STEP_NODELIST"):
+        first = re.match(r"([^,\[]|\[[^\]]*\])+", nodes)
+        if first:
+            return re.sub(r"\[(\w+)[^\]]*\]", r"\1", first[0])
+    return environment["SLURM_LAUNCH_NODE_IPADDR"]
+
+
+def end_with(parent: int) -> NoReturn:
+    """End when the launcher is gone: nobody else would. Checkpoints are whole or not there, so nothing is lost."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_EVERY)
+    end(ProcessLostError.exit_code)
+
+
+def end(code: int) -> NoReturn:
+    """End at once, from any thread, with everything that this process started."""
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            child.kill()
+    os._exit(code)
+
+
+def lost(error: BaseException) -> ProcessLostError | None:
+    """What torch raises when another process of the run is gone, as what it is; None for any other error."""
+    if not (joined() and processes() > 1 and isinstance(error, RuntimeError)):
+        return None
+    from torch import distributed
+
+    if isinstance(error, distributed.DistError) or PEER_GONE.search(str(error)):
+        return ProcessLostError(LOST + GO_ON)
+    return None
+
+
+def launched() -> bool:
+    """Is ptk's own launcher there, which says in one line why the run ended?"""
+    return CODE_FILE in os.environ
+
+
+def leave_code(code: int) -> bool:
+    """Tell the launcher the exit code of this process; the first to stop knows why. False when another was first."""
+    return leave("", str(code))
+
+
+def leave_reason(reason: str) -> bool:
+    """Tell the launcher, where there is one, why all processes must end. False when another was first."""
+    return leave(".reason", reason.removesuffix(GO_ON))
+
+
+def leave(suffix: str, text: str) -> bool:
+    try:
+        if launched():
+            with open(os.environ[CODE_FILE] + suffix, "x", encoding="utf-8") as file:
+                file.write(text)
+    except FileExistsError:
+        return False
+    except OSError:
+        return True  # the launcher is gone
+    return True
+
+
+def launch(number: int, command: list[str], run: Path, restarts: int = 0) -> int:
     """Run ``ptk`` with ``command`` in ``number`` processes; returns the documented exit code.
 
-    Raises ProcessLostError when a process ended without leaving one.
+    After a process was lost, all are started again with ``--resume``, ``restarts`` times at most. Raises
+    ProcessLostError when one was lost for good: ``status.json`` of the ``run`` then says so too.
     """
-    threads = str(max(1, (os.cpu_count() or 1) // number))
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}"]
+    from ptk.progress import Talk
+    from ptk.run import Run
+
+    for restart in range(restarts + 1):
+        code, reason = once(number, command, restart)
+        if code != ProcessLostError.exit_code:
+            return code
+        if restart < restarts:
+            Talk().warn(f"{reason}; starting all again from the last checkpoint ({restart + 1} of {restarts})")
+            command = [*(word for word in command if word not in ("--overwrite", "--resume")), "--resume"]
+    if run.is_dir():
+        Run(run).status("failed", exit_code=code, reason=reason)
+    raise ProcessLostError(f"{run}: {reason}{GO_ON}")
+
+
+def once(number: int, command: list[str], restart: int) -> tuple[int, str]:
+    """Start all processes and wait for them. Returns the exit code, and for a lost process what happened."""
+    # Without the --, torchrun takes our --run for a shortened --run-path.
+    words = ["--standalone", f"--nproc-per-node={number}", "-m", "--", "ptk", *command]
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // number)))
     with tempfile.TemporaryDirectory() as folder:
-        code = Path(folder) / "code"
-        environment = {"OMP_NUM_THREADS": threads, **os.environ, CODE_FILE: str(code)}
-        # Without the --, torchrun takes our --run for a shortened --run-path.
-        child = subprocess.Popen([*torchrun, "-m", "--", "ptk", *command], env=environment, start_new_session=True)
-        if wait(child) == 0:
-            return 0
-        if code.exists():
-            return int(code.read_text())
-    raise ProcessLostError(f"{run}: a process of the run was lost (torchrun: {child.returncode}); go on with --resume")
+        path = Path(folder) / "code"
+        settings = {CODE_FILE: str(path), RESTARTS: str(restart), "OMP_NUM_THREADS": threads}
+        with environment(**settings), Torchrun() as torchrun:
+            failures = torchrun.run(words)
+        if not failures:
+            return 0, ""
+        left = int(path.read_text()) if path.exists() else None
+        reason = path.with_suffix(".reason")
+        said = reason.read_text(encoding="utf-8") if reason.exists() else LOST
+    first = first_failure(failures, torchrun.passed_on)
+    return outcome(first, number, left, said, torchrun.passed_on)
 
 
-def wait(child: subprocess.Popen) -> int:
-    """Wait for torchrun; signals go on to the processes it started, once (torchrun would send them again)."""
-
-    def forward(number: int, _frame: object) -> None:
-        for rank in psutil.Process(child.pid).children():
-            rank.send_signal(number)
-
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-    previous = {number: signal.signal(number, forward) for number in numbers}
+@contextlib.contextmanager
+def environment(**settings: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
     try:
-        return child.wait()
+        yield
     finally:
-        for number, old in previous.items():
-            signal.signal(number, old)
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def leave_code(code: int) -> None:
-    """Tell the launcher the exit code of this process; the first to stop knows why."""
-    if path := os.environ.get(CODE_FILE):
+class Failure(NamedTuple):
+    rank: int
+    code: int  # its exit code, or minus the signal that killed it
+
+
+def first_failure(failures: list[Failure], passed_on: set[int]) -> Failure:
+    """Of those that ended together, the one that was killed: the others noticed."""
+    return min(failures, key=lambda one: (one.code >= 0 or -one.code in passed_on, one.rank))
+
+
+def outcome(first: Failure, number: int, left: int | None, said: str, passed_on: set[int]) -> tuple[int, str]:
+    """The exit code of the run and, where a process was lost, the reason.
+
+    left, said: the code and the reason that a process left in files. passed_on: signals sent to all processes.
+    """
+    lost_code = ProcessLostError.exit_code
+    if said != LOST:  # the launcher knows which
+        return lost_code, said
+    if -first.code in passed_on:  # it came before the process was ready for it
+        return left or 128 - first.code, ""
+    if first.code < 0:
+        name = signal.Signals(-first.code).name
+        hint = ": out of memory? (dmesg tells)" if first.code == -signal.SIGKILL else ""
+        return lost_code, f"process {first.rank} of {number} was killed by signal {-first.code} ({name}){hint}"
+    if (left or first.code) == lost_code:
+        return lost_code, f"process {first.rank} of {number} lost the connection to the others"
+    return left or first.code, ""
+
+
+class Torchrun:
+    """torchrun in a thread of its own; the main thread passes signals on."""
+
+    def __init__(self) -> None:
+        self.failed: list[int] = []  # pids of the processes that had ended when the others were told to
+        self.passed_on: set[int] = set()  # signals
+        self.result: list[Failure] | BaseException = []
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Torchrun":
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            self.before[number] = signal.signal(number, self.pass_on)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self.before.items():
+            signal.signal(number, before)
+
+    def pass_on(self, number: int, _frame: object) -> None:
+        """To the processes themselves, once each: torchrun would follow with a SIGKILL."""
+        ranks = psutil.Process().children()
+        if not ranks and number != signal.SIGUSR1 and not self.passed_on:
+            raise Interrupted(f"stopped by {signal.Signals(number).name} before the first step", number)
+        self.passed_on.add(number)
+        for rank in ranks:
+            with contextlib.suppress(psutil.Error):
+                rank.send_signal(number)
+
+    def run(self, words: list[str]) -> list[Failure]:
+        """Run torchrun with ``words``; returns those that failed first, none when all went well."""
+        thread = threading.Thread(target=self.run_here, args=(words,), daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(1.0)
+        if isinstance(self.result, BaseException):
+            raise self.result
+        return self.result
+
+    def run_here(self, words: list[str]) -> None:
+        logging.disable()  # what torchrun logs is said in one line, once
         try:
-            with open(path, "x", encoding="utf-8") as file:
-                file.write(str(code))
-        except OSError:
-            return  # another process was first, or the launcher is gone
+            from torch.distributed import run
+            from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+            with self.ending_soon():
+                try:
+                    run.run(run.parse_args(words))
+                except ChildFailedError as error:
+                    ended = {one.pid: Failure(rank, one.exitcode) for rank, one in error.failures.items()}
+                    self.result = [ended[pid] for pid in self.failed if pid in ended] or list(ended.values())
+        except BaseException as error:  # raised again in the main thread
+            self.result = error
+        finally:
+            logging.disable(logging.NOTSET)
+
+    @contextlib.contextmanager
+    def ending_soon(self) -> Iterator[None]:
+        """When one process has failed the others have GRACE seconds; torchrun's thirty cannot be set."""
+        from torch.distributed.elastic.multiprocessing import api
+
+        close = api.PContext.close
+
+        def close_soon(context: Any, death_sig: Any = None, timeout: float = GRACE) -> None:
+            handlers = context.subprocess_handlers.values()
+            self.failed = self.failed or [one.proc.pid for one in handlers if one.proc.poll()]
+            close(context, death_sig, min(timeout, GRACE))  # type: ignore[arg-type]
+
+        api.PContext.close = close_soon  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            api.PContext.close = close  # type: ignore[method-assign]

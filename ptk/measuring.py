@@ -1,0 +1,126 @@
+"""What only the machine knows, tried out before the first counted step on a model that is thrown away:
+how many rows fit into memory at a time, how many steps into a budget of minutes."""
+
+import time
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from ptk import engine
+from ptk.checkpoint import State
+from ptk.errors import OutOfMemoryError, RecipeError
+from ptk.objectives.objective import Batch
+from ptk.recipe import Recipe
+from ptk.session import Session, with_steps
+
+MEASURED_SECONDS = 8.0  # of training steps, to turn minutes into steps
+MEASURED_STEPS = 8  # at least
+ENDLESS = 10**9  # steps, of which none is near the end
+WARM = 3  # steps that only warm caches up
+TRIED_STEPS = 4  # batches of a stage, of which the largest must fit
+
+
+def measured(session: Session, model: nn.Module) -> Session:
+    """The session with a micro-batch that fits, where ``train.auto_batch`` asks, and with steps for minutes.
+
+    ``model`` is used up.
+    """
+    if session.recipe.train.auto_batch:
+        train = replace(session.recipe.train, micro_batch_size=fitting_rows(session, model), micro_batch_tokens=None)
+        session = replace(session, recipe=replace(session.recipe, train=train))
+    if session.recipe.train.minutes is not None:
+        session = replace(session, plan=with_steps(session.plan, measured_steps(session, session.fresh_model())))
+    return session
+
+
+def fitting_rows(session: Session, model: nn.Module) -> int:
+    """The largest micro-batch, of this process's whole share halved and halved again, that can be trained on.
+
+    Each process tries alone, on the fullest batch of the longest rows; all take what fits every one of them. The
+    global batch stays what it is: what does not go through at once is accumulated (R21).
+    """
+    if session.recipe.train.parallel != "ddp":
+        raise RecipeError("train.auto_batch: each process tries alone, which ddp alone allows; set micro_batch_size")
+    accelerator = session.accelerator
+    training = replace(session.training(model), lr=lambda _step: 0.0)
+    batch = largest(session)
+    rows = len(batch["input_ids"])
+    while not fits(training, {name: part[:rows] for name, part in batch.items()}) and rows > 1:
+        rows = -(-rows // 2)
+    everyone = accelerator.gather(torch.tensor([rows], device=accelerator.device))
+    fewest = int(everyone.min())  # type: ignore[union-attr]
+    accelerator.free_memory()
+    session.talk.say(f"train.auto_batch: {fewest} rows at a time fit into memory")
+    return fewest
+
+
+def largest(session: Session) -> Batch:
+    """The largest of the first batches of every stage, as this process would take it at once."""
+    found = session.batches()
+    found.division = replace(found.division, micro_batch_size=None, micro_batch_tokens=None)
+    stages, first = session.plan.stages, 0
+    tried: list[Batch] = []
+    for stage in stages:
+        tried += [found[step][0] for step in range(first, first + min(stage.steps, TRIED_STEPS))]
+        first += stage.steps
+    return max(tried, key=lambda batch: sum(tensor.numel() for tensor in batch.values()))
+
+
+def fits(training: engine.Training, batch: Batch) -> bool:
+    """Can this process take ``batch`` at once? One whole update is tried, with a learning rate of zero."""
+    way, accelerator = training.way, training.accelerator
+    try:
+        with way.exchange(last=False):
+            parts = way.module(engine.on(accelerator.device, batch))
+            way.backward(torch.stack([part.total for part in parts.values()]).sum(), last=False)
+        for group in way.optimizer.param_groups:
+            group["lr"] = 0.0
+        way.optimizer.step()
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    finally:
+        way.optimizer.zero_grad(set_to_none=True)
+        accelerator.free_memory()
+    return True
+
+
+def measured_steps(session: Session, model: nn.Module) -> int:
+    """``train.minutes`` in steps."""
+    training = replace(session.training(model), lr=lambda _step: 0.0)
+    endless = replace(session, plan=with_steps(session.plan, ENDLESS))  # at what a schedule of the data begins with
+    state, found = State(), endless.batches()
+    began = marked = time.monotonic()
+    enough = 0  # a flag that all processes agree on: they stop at the same step
+    while not (enough and state.step >= MEASURED_STEPS):
+        over = int(time.monotonic() - began > MEASURED_SECONDS)
+        _, _, (enough, _) = training.step(found[state.step], state, (over, 0))
+        if state.step == WARM:
+            marked = time.monotonic()
+    local = torch.tensor([(time.monotonic() - marked) / (state.step - WARM)], device=session.accelerator.device)
+    slowest = float(session.accelerator.gather(local).max())  # type: ignore[union-attr]
+    minutes = session.recipe.train.minutes or 0.0
+    steps = max(1, int(minutes * 60 / slowest))
+    session.talk.say(f"{minutes:g} minutes at {slowest:.3f} s a step: {steps:,} steps")
+    session.accelerator.free_memory()
+    return steps
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def out_of_memory(error: BaseException, recipe: Recipe) -> OutOfMemoryError | None:
+    """What to do about an allocation that failed, best remedy first."""
+    if not is_out_of_memory(error):
+        return None
+    train = recipe.train
+    rows = train.micro_batch_size or train.batch_size or 32
+    return OutOfMemoryError(
+        f"out of memory with {rows} rows of {train.length} tokens at a time and {recipe.objective['name']} of a "
+        f"{recipe.model.get('type', 'model')}; try, in this order, "
+        f"train.micro_batch_size={max(1, rows // 2)} (the result stays the same; train.auto_batch=true finds it), "
+        f"train.gradient_checkpointing=true, train.length={max(8, train.length // 2)}"
+    )
