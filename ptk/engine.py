@@ -267,6 +267,8 @@ def train(
                 window, state.window_start = {}, (state.tokens, state.seconds)
             if state.bad_steps >= spec.max_bad_steps + 16 * (accelerator.scaler is not None):
                 saver.wait()
+                beat(step, WAITING)
+                accelerator.wait_for_everyone()
                 raise DivergedError(diverged(step, state.bad_steps, run))
             best = False
             if step % every == 0 or step == steps:

@@ -2,6 +2,8 @@
 how many rows fit into memory at a time, how many steps into a budget of minutes."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -12,7 +14,7 @@ from ptk.checkpoint import State
 from ptk.errors import OutOfMemoryError, RecipeError
 from ptk.objectives.objective import Batch
 from ptk.recipe import Recipe
-from ptk.session import Session, with_steps
+from ptk.session import Session, parameter_count, with_steps
 
 MEASURED_SECONDS = 8.0  # of training steps, to turn minutes into steps
 MEASURED_STEPS = 8  # at least
@@ -27,7 +29,8 @@ def measured(session: Session, model: nn.Module) -> Session:
     ``model`` is used up.
     """
     if session.recipe.train.auto_batch:
-        train = replace(session.recipe.train, micro_batch_size=fitting_rows(session, model), micro_batch_tokens=None)
+        train = replace(session.recipe.train, micro_batch_size=fitting_rows(session, model))
+        train = replace(train, micro_batch_tokens=None, auto_batch=False)
         session = replace(session, recipe=replace(session.recipe, train=train))
     if session.recipe.train.minutes is not None:
         session = replace(session, plan=with_steps(session.plan, measured_steps(session, session.fresh_model())))
@@ -46,7 +49,9 @@ def fitting_rows(session: Session, model: nn.Module) -> int:
     training = replace(session.training(model), lr=lambda _step: 0.0)
     batch = largest(session)
     rows = len(batch["input_ids"])
-    while not fits(training, {name: part[:rows] for name, part in batch.items()}) and rows > 1:
+    while not fits(training, {name: part[:rows] for name, part in batch.items()}):
+        if rows == 1:
+            raise torch.OutOfMemoryError("not one row fits into memory")
         rows = -(-rows // 2)
     everyone = accelerator.gather(torch.tensor([rows], device=accelerator.device))
     fewest = int(everyone.min())  # type: ignore[union-attr]
@@ -112,15 +117,26 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
+@contextmanager
+def sized(model: nn.Module) -> Iterator[None]:
+    """Notes on an allocation that fails within how large the model is, for ``out_of_memory``."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            error.add_note(f", {parameter_count(model):,} parameters")
+        raise
+
+
 def out_of_memory(error: BaseException, recipe: Recipe) -> OutOfMemoryError | None:
     """What to do about an allocation that failed, best remedy first."""
     if not is_out_of_memory(error):
         return None
     train = recipe.train
     rows = train.micro_batch_size or train.batch_size or 32
+    noted = "".join(getattr(error, "__notes__", []))
     return OutOfMemoryError(
-        f"out of memory with {rows} rows of {train.length} tokens at a time and {recipe.objective['name']} of a "
-        f"{recipe.model.get('type', 'model')}; try, in this order, "
+        f"out of memory with {rows} rows of {train.length} tokens at a time{noted}; try, in this order, "
         f"train.micro_batch_size={max(1, rows // 2)} (the result stays the same; train.auto_batch=true finds it), "
         f"train.gradient_checkpointing=true, train.length={max(8, train.length // 2)}"
     )

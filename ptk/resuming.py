@@ -32,6 +32,9 @@ def resumed(new: Recipe, old: Recipe, talk: Talk) -> Recipe:
         new = replace(new, train=replace(new.train, **same))
     if new.train.precision == "auto":
         new = replace(new, train=replace(new.train, precision=old.train.precision))
+    if new.train.auto_batch:  # found already; another division would be another dropout
+        found = {"micro_batch_size": old.train.micro_batch_size, "micro_batch_tokens": old.train.micro_batch_tokens}
+        new = replace(new, train=replace(new.train, auto_batch=False, **found))
     before, now = flat(old), flat(new)
     changed = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
     fixed = (*FIXED, *(f"train.{name}" for name in FIXED_TRAIN))

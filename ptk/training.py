@@ -84,7 +84,8 @@ def pretrain_in(run: runs.Run, recipe: Recipe, resume: bool, talk: Talk) -> dict
         )
         return scored[state.step]
 
-    run_loop(session, training, state, score)
+    with measuring.sized(model):
+        run_loop(session, training, state, score)
     if best := best_checkpoint(session, state):
         model = session.loaded(best)
         scored[state.step] = engine.evaluate(engine.Wrapped(session.objective, model), fixed, session.accelerator)

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -202,16 +201,3 @@ def test_every_optimizer_goes_on_bit_for_bit_over_phases(tiny, tmp_path, optimiz
             shutil.rmtree(folder)
     pretrain(recipe, tmp_path / "stopped", resume=True, talk=QUIET)
     assert equal(tmp_path / "whole", tmp_path / "stopped")
-
-
-def test_minutes_become_steps_before_the_first_counted_one(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("ptk.training.MEASURED_SECONDS", 0.2)
-    recipe = recipe_file.load(str(tiny()), ["train.minutes=0.02", "train.log_every=1000"]).recipe
-    assert recipe.train.steps is None
-    pretrain(recipe, tmp_path / "run", talk=QUIET)
-    written = recipe_file.load(str(tmp_path / "run" / "recipe.yaml")).recipe
-    assert written.train.minutes is None
-    assert written.train.steps == Run(tmp_path / "run").metrics()[-1]["step"]
-    again = replace(written, name="again")
-    pretrain(again, tmp_path / "again", talk=QUIET)
-    assert equal(tmp_path / "run", tmp_path / "again")

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from running import session
 from torch import distributed
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ptk import optim
+from ptk.checkpoint import State
 from ptk.engine import Wrapped
 from ptk.processes import deepspeed, parallel
 from ptk.recipe import TrainSpec
@@ -112,6 +114,23 @@ def exchanges(way: Way) -> int:
     return sum(number for name, number in counted.calls.items() if "reduce_scatter" in name)
 
 
+def ddp_exchanges(path: Path) -> int:
+    """The same of DDP, in a step of the engine: each exchange is of all gradients, which fill one bucket."""
+    made = session(path, MICRO)
+    training, seen = made.training(made.fresh_model()), []
+
+    def hook(_state: None, bucket: Any) -> Any:
+        seen.append(bucket.is_last())
+        return default_hooks.allreduce_hook(None, bucket)  # type: ignore[arg-type]
+
+    training.way.module.register_comm_hook(None, hook)
+    training.way.module.train()
+    batches = made.batches()[0]
+    assert len(batches) == 3
+    training.step(batches, State(), (0, 0))
+    return len(seen)
+
+
 def shares(way: Way) -> list[tuple[int, int, int]]:
     """Of every tensor the numbers that this process has, all of it, and of one row."""
     return [(p.to_local().numel(), p.numel(), p[:1].numel()) for p in way.module.parameters()]
@@ -148,6 +167,7 @@ def fsdp(folder: Path) -> dict[str, Any]:
             "state": way.state(),
         }
     way = Way(folder / BERT, "fsdp")
+    found["ddp_exchanges"] = ddp_exchanges(folder / BERT)
     found |= {"clipped": clipped(way), "evaluated": evaluated(way)}
     found["dropped"] = parallel.weights(way.model, keep=False)
     return found

@@ -158,6 +158,10 @@ def test_a_layer_with_tied_weights_is_left_to_the_rest():
     assert parallel.layers(model) == []
 
 
+def test_ddp_exchanges_gradients_once_a_global_batch(fsdp):
+    assert fsdp["ddp_exchanges"] == 1
+
+
 def test_what_cannot_be_shared_out_is_refused():
     with pytest.raises(RecipeError, match=r"train\.optimizer: adafactor .* use adamw_rms"):
         parallel.check(TrainSpec(optimizer="adafactor", parallel="fsdp"), processes=2)
