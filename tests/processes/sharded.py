@@ -119,7 +119,7 @@ def ddp_exchanges(path: Path) -> int:
     made = session(path, MICRO)
     training, seen = made.training(made.fresh_model()), []
 
-    def hook(_state: None, bucket: Any) -> Any:
+    def hook(_state: None, bucket: distributed.GradBucket) -> torch.futures.Future[torch.Tensor]:
         seen.append(bucket.is_last())
         return default_hooks.allreduce_hook(None, bucket)  # type: ignore[arg-type]
 
