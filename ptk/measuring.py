@@ -9,12 +9,12 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from ptk import engine
 from ptk.checkpoint import State
 from ptk.errors import OutOfMemoryError, RecipeError
 from ptk.objectives.objective import Batch
 from ptk.recipe import Recipe
 from ptk.session import Session, parameter_count, with_steps
+from ptk.step import Training, on
 
 MEASURED_SECONDS = 8.0  # of training steps, to turn minutes into steps
 MEASURED_STEPS = 8  # at least
@@ -72,12 +72,12 @@ def largest(session: Session) -> Batch:
     return max(tried, key=lambda batch: sum(tensor.numel() for tensor in batch.values()))
 
 
-def fits(training: engine.Training, batch: Batch) -> bool:
+def fits(training: Training, batch: Batch) -> bool:
     """Can this process take ``batch`` at once? One whole update is tried, with a learning rate of zero."""
     way, accelerator = training.way, training.accelerator
     try:
         with way.exchange(last=False):
-            parts = way.module(engine.on(accelerator.device, batch))
+            parts = way.module(on(accelerator.device, batch))
             way.backward(torch.stack([part.total for part in parts.values()]).sum(), last=False)
         for group in way.optimizer.param_groups:
             group["lr"] = 0.0

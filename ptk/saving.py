@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ptk import checkpoint
 from ptk.checkpoint import State
-from ptk.processes import parallel
+from ptk.processes import sharding
 
 LOOK = 1.0  # seconds between signs of life while a slow disk is waited for
 
@@ -59,7 +59,7 @@ class Saver:
         """The same nest with every tensor whole, in memory of this machine's own; of None in a process that does not
         write, which only gives its shares."""
         if isinstance(value, Tensor):
-            value = parallel.whole(value, self.writes)
+            value = sharding.whole(value, self.writes)
             if not self.writes:
                 return None
             held = self.copies.get(path)

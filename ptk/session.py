@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from ptk import checkpoint, engine, recipe_file
+from ptk import checkpoint, recipe_file
 from ptk.data import batches, plan, rows
 from ptk.data.plan import Plan
 from ptk.data.prepare import Data
@@ -25,6 +25,7 @@ from ptk.processes import parallel
 from ptk.progress import Talk
 from ptk.recipe import EvaluateSpec, Phase, Recipe
 from ptk.run import Run
+from ptk.step import Training, prepare
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -177,9 +178,9 @@ class Session:
         checkpoint.load_weights(folder, model)
         return model.to(self.accelerator.device)
 
-    def training(self, model: nn.Module) -> engine.Training:
+    def training(self, model: nn.Module) -> Training:
         recipe = self.recipe
-        return engine.prepare(
+        return prepare(
             self.objective,
             model,
             self.plan.steps,

@@ -24,6 +24,7 @@ from ptk.recipe import Recipe
 from ptk.resuming import resumed
 from ptk.saving import Saver
 from ptk.session import Session, check_division, make_plan, objective_of, of_its_own, parameter_count
+from ptk.step import Losses, Training, Wrapped
 
 
 def pretrain(
@@ -74,10 +75,10 @@ def pretrain_in(run: runs.Run, recipe: Recipe, resume: bool, talk: Talk) -> dict
     if extra:
         training.way.load(extra)
     describe(session, model)
-    scored: dict[int, engine.Losses] = {}  # step -> the last validation
+    scored: dict[int, Losses] = {}  # step -> the last validation
     fixed = session.held_out_batches()
 
-    def score() -> engine.Losses:
+    def score() -> Losses:
         scored.clear()
         scored[state.step] = engine.evaluate(
             training.way.wrapped, fixed, session.accelerator, lambda doing: training.beat(state.step, doing)
@@ -88,7 +89,7 @@ def pretrain_in(run: runs.Run, recipe: Recipe, resume: bool, talk: Talk) -> dict
         run_loop(session, training, state, score)
     if best := best_checkpoint(session, state):
         model = session.loaded(best)
-        scored[state.step] = engine.evaluate(engine.Wrapped(session.objective, model), fixed, session.accelerator)
+        scored[state.step] = engine.evaluate(Wrapped(session.objective, model), fixed, session.accelerator)
     elif training.way.together:
         model = session.loaded(checkpoint.folder_of(run.checkpoints, state.step))
     return finish(session, model, state, scored.get(state.step) or score(), fixed)
@@ -184,7 +185,7 @@ def describe(session: Session, model: nn.Module) -> None:
                 talk.say(f"left out: {left_out:,} {member.objective.leaves_out}")
 
 
-def run_loop(session: Session, training: engine.Training, state: State, validate: Callable[[], engine.Losses]) -> None:
+def run_loop(session: Session, training: Training, state: State, validate: Callable[[], Losses]) -> None:
     """Train to the plan's end, with progress, tracker, and the next epoch's rows built in the background."""
     recipe, run, made, accelerator = session.recipe, session.run, session.plan, session.accelerator
     on_cpu = accelerator.device.type == "cpu"
@@ -233,9 +234,7 @@ def tracked(session: Session) -> Callable[[Mapping[str, Any]], None]:
     return send
 
 
-def finish(
-    session: Session, model: nn.Module, state: State, losses: engine.Losses, fixed: Sequence[Batch]
-) -> dict[str, Any]:
+def finish(session: Session, model: nn.Module, state: State, losses: Losses, fixed: Sequence[Batch]) -> dict[str, Any]:
     """Score, export, and write results.json. ``fixed`` are this process's held-out batches."""
     recipe, run = session.recipe, session.run
     sources = session.held_out()

@@ -10,10 +10,10 @@ from running import QUIET, equal, logged, same_checkpoint, session, trajectory
 
 from ptk import device, inspection, recipe_file
 from ptk.checkpoint import State
-from ptk.engine import Training
 from ptk.errors import Interrupted
 from ptk.evaluation import pretrained
 from ptk.prediction import lines
+from ptk.step import Training
 from ptk.training import pretrain
 
 every = pytest.mark.parametrize("name", EVERY_OBJECTIVE)

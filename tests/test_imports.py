@@ -14,10 +14,12 @@ FORBIDDEN = {
     "optim.py": ("ptk",),
     "schedules.py": ("ptk",),
     "recipe.py": ("ptk", "pydantic", "torch", "transformers"),
+    "step.py": ("ptk.data", "ptk.run", "ptk.engine", "ptk.training", "ptk.session", "ptk.cli", "ptk.objectives.mlm"),
+    "processes": ("ptk.data", "ptk.engine", "ptk.step", "ptk.training", "ptk.session", "ptk.cli", "ptk.objectives"),
     "engine.py": ("ptk.data", "ptk.training", "ptk.session", "ptk.cli", "ptk.evaluation", "ptk.objectives.mlm"),
-    "objectives": ("ptk.engine", "ptk.run", "ptk.cli", "ptk.training", "ptk.session", "ptk.evaluation"),
-    "data": ("ptk.engine", "ptk.run", "ptk.cli", "ptk.training", "ptk.session", "ptk.evaluation"),
-    "models": ("ptk.engine", "ptk.run", "ptk.cli", "ptk.training", "ptk.session", "ptk.evaluation"),
+    "objectives": ("ptk.engine", "ptk.step", "ptk.run", "ptk.cli", "ptk.training", "ptk.session", "ptk.evaluation"),
+    "data": ("ptk.engine", "ptk.step", "ptk.run", "ptk.cli", "ptk.training", "ptk.session", "ptk.evaluation"),
+    "models": ("ptk.engine", "ptk.step", "ptk.run", "ptk.cli", "ptk.training", "ptk.session", "ptk.evaluation"),
 }
 
 

@@ -8,9 +8,9 @@ from conftest import EVERY_OBJECTIVE, sections_of
 from running import QUIET, equal, session
 
 from ptk import measuring, recipe_file
-from ptk.engine import Wrapped
 from ptk.errors import OutOfMemoryError
 from ptk.run import Run
+from ptk.step import Wrapped
 from ptk.training import pretrain
 
 

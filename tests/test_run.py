@@ -120,7 +120,7 @@ def test_out_of_memory_has_three_remedies_in_order(tiny, tmp_path, monkeypatch):
     def fail(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("ptk.engine.Training.backward", fail)
+    monkeypatch.setattr("ptk.step.Training.backward", fail)
     with pytest.raises(OutOfMemoryError, match=REMEDIES):
         pretrain(recipe_file.load(str(tiny())).recipe, tmp_path / "run", talk=QUIET)
     assert runs.Run(tmp_path / "run").read_status()["exit_code"] == 7

@@ -12,12 +12,13 @@ from ptk.data.rows import RowSource
 from ptk.data.split import Documents
 from ptk.metrics import bits_per_byte, majority, perplexity, unigram_entropy
 from ptk.objectives.objective import IGNORE, Batch, Objective
+from ptk.step import Losses
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-def scores(objective: Objective, losses: engine.Losses, held: Documents) -> dict[str, Any]:
+def scores(objective: Objective, losses: Losses, held: Documents) -> dict[str, Any]:
     """Losses and accuracies; perplexity; bits per byte where the whole text is predicted."""
     metrics = engine.report(objective, losses)
     first = next(iter(objective.weights))

@@ -19,6 +19,7 @@ from ptk.objectives.objective import Objective
 from ptk.progress import Talk
 from ptk.recipe import CorpusSource, EvaluateSpec
 from ptk.session import held_out_batches, held_out_rows, objective_of
+from ptk.step import Wrapped
 
 DEFAULT_LENGTH = 128
 
@@ -105,7 +106,7 @@ def evaluate(
     length = min(what.length, checks.positions_of(model) or what.length)
     sources = held_out_rows(what.objective, ready.store, what.evaluate, length, part)
     found = held_out_batches(scored, sources, tokenizer, what.evaluate.examples, accelerator)
-    losses = engine.evaluate(engine.Wrapped(scored, model), found, accelerator)
+    losses = engine.evaluate(Wrapped(scored, model), found, accelerator)
     results = {
         "task": what.task,
         "split": "text" if data else "validation",

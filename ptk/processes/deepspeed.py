@@ -152,9 +152,7 @@ class DeepSpeed(parallel.Ddp):
         return {"optimizer": optimizer_state(self.optimizer, self.accelerator.is_main_process)}
 
     def weights(self) -> dict[str, Tensor]:
-        found = weights(self.inner.model, self.optimizer, self.accelerator.is_main_process)  # type: ignore[arg-type]
-        once = {id(tensor): name for name, tensor in reversed(found.items())}
-        return {name: tensor for name, tensor in found.items() if once[id(tensor)] == name}
+        return weights(self.inner.model, self.optimizer, self.accelerator.is_main_process)  # type: ignore[arg-type]
 
     def load_moments(self, state_dict: Mapping[str, Any]) -> None:
         load_state_dict(self.optimizer, state_dict)
@@ -164,12 +162,13 @@ class DeepSpeed(parallel.Ddp):
 
 
 def weights(model: nn.Module, zero: Any, keep: bool = True) -> dict[str, Any]:
-    """``model.state_dict()`` with weights in fp32; the names of tied weights have one tensor. For all processes."""
+    """Every weight, in fp32, and saved buffer once: a tied one under the first of its names. For all processes."""
     trained = whole(zero, zero.single_partition_of_fp32_groups, keep)
-    state = model.state_dict(keep_vars=True)
+    once: dict[Any, str] = {}
+    for name, value in model.state_dict(keep_vars=True).items():
+        once.setdefault(value, name)
     return {
-        name: trained[value] if value in trained else (value.detach() if keep else None)
-        for name, value in state.items()
+        name: trained[value] if value in trained else (value.detach() if keep else None) for value, name in once.items()
     }
 
 

@@ -6,7 +6,6 @@ seconds, and says it in one line. A process that knows better leaves its exit co
 """
 
 import contextlib
-import logging
 import os
 import re
 import signal
@@ -15,15 +14,15 @@ import threading
 import time
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NoReturn
 
 import psutil
 
-from ptk.errors import Interrupted, ProcessLostError
+from ptk.errors import ProcessLostError
+from ptk.processes.torchrun import Failure, Torchrun
 
 CODE_FILE = "PTK_EXIT_CODE_FILE"  # where a process that is one of several leaves its exit code
 RESTARTS = "PTK_RESTARTS"  # how often all processes were started again
-GRACE = 3.0  # seconds between the first failure and the end of all others
 PARENT_EVERY = 1.0  # seconds between two looks whether the launcher is still there
 PORTS = range(12000, 32000)  # below those that the system gives away
 LOST, GO_ON = "another process of the run was lost", "; go on with --resume"
@@ -176,11 +175,6 @@ def environment(**settings: str) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-class Failure(NamedTuple):
-    rank: int
-    code: int  # its exit code, or minus the signal that killed it
-
-
 def first_failure(failures: list[Failure], passed_on: set[int]) -> Failure:
     """Of those that ended together, the one that was killed: the others noticed."""
     return min(failures, key=lambda one: (one.code >= 0 or -one.code in passed_on, one.rank))
@@ -203,77 +197,3 @@ def outcome(first: Failure, number: int, left: int | None, said: str, passed_on:
     if (left or first.code) == lost_code:
         return lost_code, f"process {first.rank} of {number} lost the connection to the others"
     return left or first.code, ""
-
-
-class Torchrun:
-    """torchrun in a thread of its own; the main thread passes signals on."""
-
-    def __init__(self) -> None:
-        self.failed: list[int] = []  # pids of the processes that had ended when the others were told to
-        self.passed_on: set[int] = set()  # signals
-        self.result: list[Failure] | BaseException = []
-        self.before: dict[int, Any] = {}
-
-    def __enter__(self) -> "Torchrun":
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-            self.before[number] = signal.signal(number, self.pass_on)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, before in self.before.items():
-            signal.signal(number, before)
-
-    def pass_on(self, number: int, _frame: object) -> None:
-        """To the processes themselves, once each: torchrun would follow with a SIGKILL."""
-        ranks = psutil.Process().children()
-        if not ranks and number != signal.SIGUSR1 and not self.passed_on:
-            raise Interrupted(f"stopped by {signal.Signals(number).name} before the first step", number)
-        self.passed_on.add(number)
-        for rank in ranks:
-            with contextlib.suppress(psutil.Error):
-                rank.send_signal(number)
-
-    def run(self, words: list[str]) -> list[Failure]:
-        """Run torchrun with ``words``; returns those that failed first, none when all went well."""
-        thread = threading.Thread(target=self.run_here, args=(words,), daemon=True)
-        thread.start()
-        while thread.is_alive():
-            thread.join(1.0)
-        if isinstance(self.result, BaseException):
-            raise self.result
-        return self.result
-
-    def run_here(self, words: list[str]) -> None:
-        logging.disable()  # what torchrun logs is said in one line, once
-        try:
-            from torch.distributed import run
-            from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-
-            with self.ending_soon():
-                try:
-                    run.run(run.parse_args(words))
-                except ChildFailedError as error:
-                    ended = {one.pid: Failure(rank, one.exitcode) for rank, one in error.failures.items()}
-                    self.result = [ended[pid] for pid in self.failed if pid in ended] or list(ended.values())
-        except BaseException as error:  # raised again in the main thread
-            self.result = error
-        finally:
-            logging.disable(logging.NOTSET)
-
-    @contextlib.contextmanager
-    def ending_soon(self) -> Iterator[None]:
-        """When one process has failed the others have GRACE seconds; torchrun's thirty cannot be set."""
-        from torch.distributed.elastic.multiprocessing import api
-
-        close = api.PContext.close
-
-        def close_soon(context: Any, death_sig: Any = None, timeout: float = GRACE) -> None:
-            handlers = context.subprocess_handlers.values()
-            self.failed = self.failed or [one.proc.pid for one in handlers if one.proc.poll()]
-            close(context, death_sig, min(timeout, GRACE))  # type: ignore[arg-type]
-
-        api.PContext.close = close_soon  # type: ignore[method-assign]
-        try:
-            yield
-        finally:
-            api.PContext.close = close  # type: ignore[method-assign]

@@ -9,11 +9,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AlbertConfig, AlbertForPreTraining, AlbertModel, AutoModelForPreTraining, BertConfig, BertModel
 
 from ptk import recipe_file, training
-from ptk.engine import Training
 from ptk.errors import RecipeError
 from ptk.models import sharing
 from ptk.run import Run
 from ptk.session import parameter_count
+from ptk.step import Training
 from ptk.training import pretrain
 
 ALBERT = "{type: albert, sharing: KIND, embedding_size: 16, hidden_size: 32, num_hidden_layers: 3, "

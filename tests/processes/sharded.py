@@ -1,4 +1,4 @@
-"""What test_parallel.py runs in two processes, through torchrun, and in its own: steps of one way to train."""
+"""What test_sharding.py runs in two processes, through torchrun, and in its own: steps of one way to train."""
 
 import contextlib
 import copy
@@ -13,11 +13,11 @@ from torch import distributed
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ptk import optim
+from ptk import checkpoint, optim
 from ptk.checkpoint import State
-from ptk.engine import Wrapped
-from ptk.processes import deepspeed, parallel
+from ptk.processes import deepspeed, sharding
 from ptk.recipe import TrainSpec
+from ptk.step import Wrapped
 
 LR = 3e-4  # eight updates must not blow rounding up
 BERT = "mlm-next.yaml"
@@ -35,10 +35,12 @@ class Way:
         self.way, self.clip = way, clip
         self.model = self.made.fresh_model()
         if before:
-            self.model.load_state_dict(before["weights"])  # before anything is shared out
+            self.model.load_state_dict(
+                before["weights"], strict=False
+            )  # ties are written once; before anything is shared out
         self.module: Any = Wrapped(self.objective, self.model)
         if way == "fsdp":
-            self.module = parallel.shard(self.module, self.accelerator)
+            self.module = sharding.shard(self.module, self.accelerator)
         self.module.train()
         groups = optim.parameter_groups(self.model, 0.01)
         self.optimizer: Any = optim.build(optimizer, groups, LR, (0.9, 0.999), 1e-8)
@@ -46,7 +48,7 @@ class Way:
             config = deepspeed.config(TrainSpec(optimizer=optimizer, clip=clip, micro_batch_size=3), "fp32")  # type: ignore[arg-type]
             self.module, self.optimizer = deepspeed.start(self.module, self.optimizer, config)
         if before:
-            load = deepspeed.load_state_dict if way == "deepspeed" else parallel.load_state_dict
+            load = deepspeed.load_state_dict if way == "deepspeed" else sharding.load_state_dict
             load(self.optimizer, before["optimizer"])
 
     def over_processes(self, values: list[float]) -> list[float]:
@@ -61,7 +63,7 @@ class Way:
         for number, batch in enumerate(batches):
             last = number == len(batches) - 1
             alone = self.way == "deepspeed" or last
-            with contextlib.nullcontext() if alone else parallel.no_sync(self.module, self.accelerator):
+            with contextlib.nullcontext() if alone else sharding.no_sync(self.module, self.accelerator):
                 parts = self.module(batch)
                 weighted = [self.objective.weights[n] * parts[n].total / c for n, c in zip(names, counts, strict=True)]
                 loss = sum(weighted[1:], weighted[0]) * self.accelerator.num_processes
@@ -77,7 +79,7 @@ class Way:
         losses = self.losses(step)
         if self.way == "deepspeed":
             return {**losses, "norm": deepspeed.update(self.module)}
-        norm = parallel.clip(self.module.parameters(), self.clip or float("inf"))
+        norm = sharding.clip(self.module.parameters(), self.clip or float("inf"))
         self.optimizer.step()
         self.optimizer.zero_grad()
         return {**losses, "norm": norm}
@@ -90,7 +92,7 @@ class Way:
         if self.way == "deepspeed":
             found = deepspeed.weights(self.model, self.optimizer), deepspeed.optimizer_state(self.optimizer)
         else:
-            found = parallel.weights(self.model), parallel.whole(self.optimizer.state_dict())
+            found = sharding.whole(checkpoint.weights(self.model)), sharding.whole(self.optimizer.state_dict())
         return copy.deepcopy(dict(zip(("weights", "optimizer"), found, strict=True)))
 
 
@@ -139,9 +141,9 @@ def shares(way: Way) -> list[tuple[int, int, int]]:
 def clipped(way: Way) -> tuple[float, float]:
     """The norm of gradients before and after it is clipped to a hundredth."""
     way.losses(0)
-    norm = parallel.clip(way.module.parameters(), float("inf"))
-    parallel.clip(way.module.parameters(), norm / 100)
-    after = parallel.clip(way.module.parameters(), float("inf"))
+    norm = sharding.clip(way.module.parameters(), float("inf"))
+    sharding.clip(way.module.parameters(), norm / 100)
+    after = sharding.clip(way.module.parameters(), float("inf"))
     way.optimizer.zero_grad()
     return norm, after
 
@@ -152,7 +154,7 @@ def evaluated(way: Way) -> tuple[float, bool]:
     with torch.no_grad():
         losses, _ = way.module(way.made.held_out_batches()[0])
     way.module.train()
-    return float(losses["mlm"].total), all(isinstance(p, parallel.DTensor) for p in way.module.parameters())
+    return float(losses["mlm"].total), all(isinstance(p, sharding.DTensor) for p in way.module.parameters())
 
 
 def fsdp(folder: Path) -> dict[str, Any]:
@@ -161,15 +163,16 @@ def fsdp(folder: Path) -> dict[str, Any]:
         way = Way(path, "fsdp")
         found[path.stem] = {
             "shares": shares(way),
-            "groups": sum(isinstance(module, parallel.FSDPModule) for module in way.module.modules()),
+            "groups": sum(isinstance(module, sharding.FSDPModule) for module in way.module.modules()),
             "exchanges": exchanges(way),
             "lines": way.run(0, 8),
             "state": way.state(),
+            "names": len(way.model.state_dict()),
         }
     way = Way(folder / BERT, "fsdp")
     found["ddp_exchanges"] = ddp_exchanges(folder / BERT)
     found |= {"clipped": clipped(way), "evaluated": evaluated(way)}
-    found["dropped"] = parallel.weights(way.model, keep=False)
+    found["dropped"] = sharding.whole(checkpoint.weights(way.model), keep=False)
     return found
 
 

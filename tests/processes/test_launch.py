@@ -17,7 +17,8 @@ from torch.distributed import DistBackendError
 from ptk.cli import LAUNCHERS, without
 from ptk.errors import ProcessLostError
 from ptk.processes import launch, slurm
-from ptk.processes.launch import LOST, Failure
+from ptk.processes.launch import LOST
+from ptk.processes.torchrun import Failure
 from ptk.run import Run
 
 STEPS = "train.steps=40"

@@ -10,9 +10,9 @@ from conftest import sections_of
 from running import QUIET
 
 from ptk import checkpoint, recipe_file
-from ptk.engine import Training
 from ptk.errors import Interrupted
 from ptk.run import Run
+from ptk.step import Training
 from ptk.training import pretrain
 
 STEPS = "{steps: 9, length: 32, batch_size: 16, micro_batch_size: 3, lr: 1e-3, log_every: 1, precision: fp32}"
