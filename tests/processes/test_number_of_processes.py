@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from conftest import sections_of
@@ -61,3 +62,19 @@ def test_processes_that_do_not_divide_the_batch_are_refused_at_once(tiny, tmp_pa
     assert ended.returncode == 2
     assert "numbers of processes that can: 1, 2, 4, 8, 16" in ended.stderr
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_a_full_disk_of_the_one_that_writes_ends_all(tiny, tmp_path, environment):
+    """R17: the others wait for nobody, one message is said, and the code is that of the cause."""
+    command = [sys.executable, "-m", "ptk", "pretrain", str(tiny(train=STEPS)), "train.save_every=2"]
+    faulty = {**environment, "PTK_FAULT": "before-file:optimizer@step4:enospc"}
+    began = time.monotonic()
+    command += ["--processes", "2", "--run", str(tmp_path / "run")]
+    ended = subprocess.run(command, env=faulty, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 4, ended.stderr
+    (error,) = [line for line in ended.stderr.splitlines() if line.startswith("error:")]
+    assert "no space left" in error
+    assert "Traceback" not in ended.stderr
+    assert time.monotonic() - began < 40
+    assert [p.name[-1] for p in checkpoint.newest_first(tmp_path / "run" / "checkpoints")] == ["2"]
+    assert Run(tmp_path / "run").read_status()["exit_code"] == 4
