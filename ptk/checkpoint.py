@@ -39,6 +39,7 @@ class State:
     window: dict[str, tuple[float, float]] = field(default_factory=dict)  # (total, count) since the last logged line
     window_start: tuple[int, float] = (0, 0.0)  # tokens and seconds at that line
     best: tuple[int, float] | None = None  # step and loss of the best validation, where it is kept
+    due: bool = False  # a validation of this step is still to be made
 
 
 def folder_of(checkpoints: Path, step: int) -> Path:
@@ -138,12 +139,12 @@ def prune(folder: Path, step: int, keep: int, best: int | None = None) -> dict[P
     deleted, it is no checkpoint.
     """
     failed = {}
-    for old in newest_first(folder)[keep:]:
+    left = list(folder.glob(".tmp-old-*"))  # which could not be deleted before
+    for old in [*left, *newest_first(folder)[keep:]]:
         if best is not None and old == folder_of(folder, best):
             continue
-        aside = old.with_name(f".tmp-old-{old.name}")
         try:
-            os.rename(old, aside)
+            aside = old if old in left else old.rename(old.with_name(f".tmp-old-{old.name}"))
             faults.at("after-hide", step)
             files.remove_folder(aside)
         except OSError as error:
@@ -177,16 +178,23 @@ def fault(folder: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "manifest.json is missing or damaged"
     if manifest.get("format") != FORMAT:
-        return f"format {manifest.get('format')}, this ptk reads {FORMAT}"
-    for name, about in expected.items():
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != about["size"]:
-            return f"{name} has {path.stat().st_size:,} bytes instead of {about['size']:,}"
-        if files.digest(path) != about["xxh3"]:
-            return f"{name} is damaged (its checksum differs)"
-    return None
+        raise CheckpointError(
+            f"{folder}: a checkpoint of format {manifest.get('format')}, this ptk reads {FORMAT}; go on with the ptk "
+            f"that wrote it ({manifest.get('ptk')}), or use another --run"
+        )
+    return next((reason for name, about in expected.items() if (reason := fault_of(folder / name, about))), None)
+
+
+def fault_of(path: Path, about: Mapping[str, Any]) -> str | None:
+    """Why a file is not the one of the manifest, or None."""
+    if not path.is_file():
+        return f"{path.name} is missing"
+    if (size := path.stat().st_size) != about["size"]:
+        return f"{path.name} has {size:,} bytes instead of {about['size']:,}"
+    try:
+        return None if files.digest(path) == about["xxh3"] else f"{path.name} is damaged (its checksum differs)"
+    except OSError as error:
+        return f"{path.name} cannot be read ({error.strerror})"
 
 
 def set_aside(path: Path) -> Path:
@@ -228,7 +236,8 @@ def load_weights(folder: Path, model: nn.Module) -> None:
 def load(folder: Path, model: nn.Module) -> tuple[State, dict[str, Any]]:
     """Weights into ``model``; the state, and the other state_dicts by name."""
     load_weights(folder, model)
-    extra = {path.stem: torch.load(path, map_location="cpu", weights_only=True) for path in folder.glob("*.pt")}
+    states = [folder / name for name in read_manifest(folder)["files"] if name.endswith(".pt")]
+    extra = {path.stem: torch.load(path, map_location="cpu", weights_only=True) for path in states}
     values = json.loads((folder / "state.json").read_text())
     values["window"] = {name: (total, count) for name, (total, count) in values["window"].items()}
     values["window_start"] = tuple(values["window_start"])

@@ -78,6 +78,7 @@ def pretrain(
     from ptk.processes import launch
 
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # there is nothing to save yet
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
     launch.join()
     if resume and overwrite:
         raise RecipeError("--resume and --overwrite: choose one")

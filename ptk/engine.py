@@ -52,16 +52,19 @@ def evaluate(
     batches: Sequence[Batch],
     accelerator: "Accelerator",
     beat: Callable[[str], None] = lambda doing: None,
+    lockstep: bool = False,
 ) -> Losses:
-    """Every loss and metric over all batches of all processes. ``module``: a Wrapped, sharded or not."""
+    """Every loss and metric over all batches of all processes.
+
+    ``module``: a Wrapped. Its forward passes are made together in ``lockstep``: who has no more batches repeats one.
+    """
     was_training = module.training
     module.eval()
     total: Losses = {}
     predicted: list[dict[str, np.ndarray]] = []
     with accelerator.autocast():
-        for number in range(most(len(batches), accelerator)):
+        for number in range(rounds_of_all(len(batches), accelerator) if lockstep else len(batches)):
             beat("validating")
-            # Forward passes of a sharded model are made together: who has no more batches repeats one.
             losses, predictions = module(on(accelerator.device, batches[min(number, len(batches) - 1)]))
             if number < len(batches):
                 total = merge([total, losses])
@@ -71,8 +74,8 @@ def evaluate(
     return reduced(total, accelerator) | module.objective.score(joined(predicted, accelerator))  # type: ignore[operator,union-attr]
 
 
-def most(number: int, accelerator: "Accelerator") -> int:
-    """The largest of all processes' numbers. Raises RecipeError when a process has nothing to do."""
+def rounds_of_all(number: int, accelerator: "Accelerator") -> int:
+    """The largest of all processes' numbers of batches. Raises RecipeError when a process has none."""
     if accelerator.num_processes == 1:
         return number
     from accelerate.utils import gather_object
@@ -115,9 +118,20 @@ def train(
     every = spec.eval_every or max(1, steps // 10)
     save_every = spec.save_every or every
     clock = time.perf_counter() - state.seconds
-    training.way.module.train()
+    training.strategy.module.train()
+
+    def score() -> bool:
+        """Validate, and say so. Was it the best so far, and is the best to be kept?"""
+        line = {"step": state.step, "split": "validation", **report(objective, validate())}
+        best = spec.keep_best and is_best(line["loss"], state)
+        line |= {"tokens": state.tokens, "seconds": round(state.seconds, 2)}
+        run.log(line)
+        show(line)
+        return best
 
     with Signals() as signals:
+        if state.due:  # the run was stopped before it
+            state.due, _ = False, score()
         for batches in loader:
             losses, norm, (stop, save_now) = training.step(batches, state, (signals.stop, signals.save))
             window = merge([window, losses])
@@ -134,19 +148,17 @@ def train(
                 beat(step, WAITING)
                 accelerator.wait_for_everyone()
                 raise DivergedError(diverged(step, state.bad_steps, run))
-            best = False
-            if step % every == 0 or step == steps:
-                line = {"step": step, "split": "validation", **report(objective, validate())}
-                best = spec.keep_best and is_best(line["loss"], state)
-                line |= {"tokens": state.tokens, "seconds": round(state.seconds, 2)}
-                run.log(line)
-                show(line)
+            if accelerator.num_processes == 1:
+                stop = signals.stop
+            validated = step % every == 0 or step == steps
+            state.due = validated and bool(stop) and step < steps  # a run that must stop leaves it for later
+            best = score() if validated and not state.due else False
             if accelerator.num_processes == 1:
                 stop, save_now = signals.stop, signals.save
             if step % save_every == 0 or step == steps or stop or save_now or best:
                 beat(step, "saving")
                 state.window = {name: tuple(mean) for name, mean in reduced(window, accelerator).items()}  # type: ignore[misc]
-                saver.save(state, training.way.weights(), training.way.states())
+                saver.save(state, training.strategy.weights(), training.strategy.states())
                 signals.save = 0
             if stop and step < steps:
                 saver.wait()
@@ -157,9 +169,9 @@ def train(
                 clock = time.perf_counter() - state.seconds  # validating and saving are not training
             saver.check()
             beat(step + 1, "reading")
-    saver.wait()
-    beat(state.step, WAITING)
-    accelerator.wait_for_everyone()  # the last checkpoint is there for all
+        saver.wait()
+        beat(state.step, WAITING)
+        accelerator.wait_for_everyone()  # the last checkpoint is there for all
 
 
 def is_best(loss: float, state: State) -> bool:

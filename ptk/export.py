@@ -72,7 +72,7 @@ def export(folder: Path, model: nn.Module, tokenizer: "Tokenizer", around: "Arou
                 tokenizer.save(config.parent, around=around)
             faults.at("export-tokenizer")
             (aside / "README.md").write_text(card, encoding="utf-8")
-            for path in aside.rglob("*"):
+            for path in (aside, *aside.rglob("*")):
                 files.flush(path)
             faults.at("export-card")
             files.remove_folder(folder)

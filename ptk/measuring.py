@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ptk.checkpoint import State
-from ptk.errors import OutOfMemoryError, RecipeError
+from ptk.errors import OutOfMemoryError
 from ptk.objectives.objective import Batch
 from ptk.recipe import Recipe
 from ptk.session import Session, parameter_count, with_steps
@@ -28,30 +28,36 @@ def measured(session: Session, model: nn.Module) -> Session:
 
     ``model`` is used up.
     """
+    scaler = session.accelerator.scaler
+    before = scaler.state_dict() if scaler is not None else {}
     if session.recipe.train.auto_batch:
         train = replace(session.recipe.train, micro_batch_size=fitting_rows(session, model))
         train = replace(train, micro_batch_tokens=None, auto_batch=False)
         session = replace(session, recipe=replace(session.recipe, train=train))
     if session.recipe.train.minutes is not None:
         session = replace(session, plan=with_steps(session.plan, measured_steps(session, session.fresh_model())))
+    if scaler is not None:
+        scaler.load_state_dict(before)  # each process has tried alone; the run begins with what all have
     return session
 
 
 def fitting_rows(session: Session, model: nn.Module) -> int:
     """The largest micro-batch, of this process's whole share halved and halved again, that can be trained on.
 
-    Each process tries alone, on the fullest batch of the longest rows; all take what fits every one of them. The
-    global batch stays what it is: what does not go through at once is accumulated (R21).
+    Each process tries alone, on the largest of the first batches of every stage; all take what fits every one of them.
+    The global batch stays what it is: what does not go through at once is accumulated (R21).
     """
-    if session.recipe.train.parallel != "ddp":
-        raise RecipeError("train.auto_batch: each process tries alone, which ddp alone allows; set micro_batch_size")
     accelerator = session.accelerator
-    training = replace(session.training(model), lr=lambda _step: 0.0)
+    training = session.training(model)
     batch = largest(session)
     rows = len(batch["input_ids"])
     while not fits(training, {name: part[:rows] for name, part in batch.items()}):
         if rows == 1:
-            raise torch.OutOfMemoryError("not one row fits into memory")
+            raise OutOfMemoryError(
+                f"train.auto_batch: not one row of {session.length} tokens fits into memory, {size_of(model)}; try, "
+                f"in this order, train.gradient_checkpointing=true, train.length={max(8, session.length // 2)}, "
+                "train.parallel=fsdp on several devices"
+            )
         rows = -(-rows // 2)
     everyone = accelerator.gather(torch.tensor([rows], device=accelerator.device))
     fewest = int(everyone.min())  # type: ignore[union-attr]
@@ -74,20 +80,20 @@ def largest(session: Session) -> Batch:
 
 def fits(training: Training, batch: Batch) -> bool:
     """Can this process take ``batch`` at once? One whole update is tried, with a learning rate of zero."""
-    way, accelerator = training.way, training.accelerator
+    optimizer, accelerator = training.strategy.optimizer, training.accelerator
     try:
-        with way.exchange(last=False):
-            parts = way.module(on(accelerator.device, batch))
-            way.backward(torch.stack([part.total for part in parts.values()]).sum(), last=False)
-        for group in way.optimizer.param_groups:
+        # The module within: DDP's own would have the processes meet, which need different numbers of tries.
+        parts = training.strategy.wrapped(on(accelerator.device, batch))
+        accelerator.backward(torch.stack([part.total for part in parts.values()]).sum())
+        for group in optimizer.param_groups:
             group["lr"] = 0.0
-        way.optimizer.step()
-    except (torch.OutOfMemoryError, RuntimeError) as error:
+        optimizer.step()
+    except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
         return False
     finally:
-        way.optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         accelerator.free_memory()
     return True
 
@@ -118,25 +124,23 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def sized(model: nn.Module) -> Iterator[None]:
-    """Notes on an allocation that fails within how large the model is, for ``out_of_memory``."""
+def remedies(recipe: Recipe, model: nn.Module, processes: int) -> Iterator[None]:
+    """Turns an allocation that fails within into what to do about it, best remedy first."""
     try:
         yield
     except RuntimeError as error:
-        if is_out_of_memory(error):
-            error.add_note(f", {parameter_count(model):,} parameters")
-        raise
+        if not is_out_of_memory(error):
+            raise
+        train = recipe.train
+        share = train.batch_size // processes if train.batch_size else None
+        rows = min(filter(None, (train.micro_batch_size, share)), default=None)
+        fewer = f"train.micro_batch_size={max(1, rows // 2)}" if rows else "train.micro_batch_tokens, half of it,"
+        raise OutOfMemoryError(
+            f"out of memory with {rows or 'all'} rows of {train.length} tokens at a time, {size_of(model)}; "
+            f"try, in this order, {fewer} (the result stays the same; train.auto_batch=true finds it), "
+            f"train.gradient_checkpointing=true, train.length={max(8, train.length // 2)}"
+        ) from error
 
 
-def out_of_memory(error: BaseException, recipe: Recipe) -> OutOfMemoryError | None:
-    """What to do about an allocation that failed, best remedy first."""
-    if not is_out_of_memory(error):
-        return None
-    train = recipe.train
-    rows = train.micro_batch_size or train.batch_size or 32
-    noted = "".join(getattr(error, "__notes__", []))
-    return OutOfMemoryError(
-        f"out of memory with {rows} rows of {train.length} tokens at a time{noted}; try, in this order, "
-        f"train.micro_batch_size={max(1, rows // 2)} (the result stays the same; train.auto_batch=true finds it), "
-        f"train.gradient_checkpointing=true, train.length={max(8, train.length // 2)}"
-    )
+def size_of(model: nn.Module) -> str:
+    return f"{parameter_count(model):,} parameters"

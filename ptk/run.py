@@ -18,7 +18,7 @@ from typing import Any
 import filelock
 
 from ptk import __version__, faults, files
-from ptk.errors import PtkError, RecipeError
+from ptk.errors import DiskError, PtkError, RecipeError
 
 LOCK = ".lock"
 OURS = (
@@ -153,6 +153,8 @@ def open_run(folder: Path, resume: bool, overwrite: bool, writes: bool = True) -
         clear(folder)
     for left in (*folder.glob("checkpoints/.tmp-*"), *folder.glob(".model-*")):
         files.remove_folder(left)
+    for left in (left for name in OURS for left in (*folder.glob(f".{name}.*"), *folder.glob(".heartbeat-*"))):
+        left.unlink(missing_ok=True)
     return run
 
 
@@ -185,12 +187,12 @@ def take(folder: Path) -> filelock.BaseFileLock:
 def unlock(run: Run) -> None:
     if run.lock is not None:
         (run.folder / f"{LOCK}.json").unlink(missing_ok=True)
-        run.lock.release()
-        (run.folder / LOCK).unlink(missing_ok=True)
+        run.lock.release()  # its file stays: another one may have it open already
 
 
 def failed(run: Run, error: BaseException) -> None:
     """Leave in status.json why a run stopped and its exit code."""
     code = error.exit_code if isinstance(error, PtkError) else 130 if isinstance(error, KeyboardInterrupt) else 1
     state = "interrupted" if code > 128 else "failed"
-    run.status(state, exit_code=code, reason=str(error) or type(error).__name__)
+    with contextlib.suppress(DiskError):  # a full disk may be the reason, or hide another
+        run.status(state, exit_code=code, reason=str(error) or type(error).__name__)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptk import checkpoint
+from ptk import checkpoint, files
 from ptk.checkpoint import State
 from ptk.processes import sharding
 
@@ -81,9 +81,11 @@ class Saver:
 
     def wait(self) -> None:
         """Until nothing is being written. Raises what that raised."""
+        written = -1
         while self.pending is not None and not self.pending.done():
             wait([self.pending], timeout=LOOK)
-            self.alive()
+            if written != (written := files.size(*self.folder.glob(".tmp-*"))):
+                self.alive()  # a disk that takes nothing more hangs
         self.check()
 
     def close(self) -> None:

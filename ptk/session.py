@@ -3,10 +3,10 @@
 Everything here follows from (recipe, data, accelerator); nothing is trained and nothing is written.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -103,6 +103,10 @@ def division(recipe: Recipe, accelerator: "Accelerator") -> batches.Division:
 def check_division(recipe: Recipe, processes: int) -> None:
     """Raises RecipeError when the processes do not divide every global batch evenly (R6), or cannot share a model."""
     parallel.check(recipe.train, processes)
+    if recipe.train.auto_batch and recipe.train.parallel != "ddp" and processes > 1:
+        raise RecipeError(
+            f"train.auto_batch: each process tries alone, which {recipe.train.parallel} has not; set micro_batch_size"
+        )
     sizes = [("batch_size", phase.batch_size) for phase in phases(recipe) if phase.batch_size]
     if ramp := recipe.train.batch_ramp:  # every batch is a multiple of its first
         sizes = [("batch_ramp.start", ramp.start)]
@@ -176,7 +180,15 @@ class Session:
         """A model of its own, whole, with the weights of a checkpoint."""
         model = self.fresh_model()
         checkpoint.load_weights(folder, model)
-        return model.to(self.accelerator.device)
+        return model
+
+    def agreed(self, choose: Callable[[], Any]) -> Any:
+        """What the first process chooses, in all of them: another might see another disk."""
+        if self.accelerator.num_processes == 1:
+            return choose()
+        from accelerate.utils import broadcast_object_list
+
+        return broadcast_object_list([choose() if self.run.writes else None])[0]
 
     def training(self, model: nn.Module) -> Training:
         recipe = self.recipe

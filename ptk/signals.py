@@ -5,6 +5,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from ptk.processes import launch
+
 SAME_SIGNAL = 1.0  # seconds: a launcher and a terminal may both pass one on
 
 
@@ -25,7 +27,8 @@ class Signals:
 
     def __exit__(self, *_: object) -> None:
         for number, before in self.before.items():
-            signal.signal(number, before)
+            # Of several processes the first that ends has the others told once more, as if it were news.
+            signal.signal(number, signal.SIG_IGN if self.stop and launch.processes() > 1 else before)
 
     def on_stop(self, number: int, _frame: object) -> None:
         if self.stop and time.monotonic() - self.since > SAME_SIGNAL:

@@ -47,16 +47,12 @@ class Training:
     """What one step needs, put together once."""
 
     objective: Objective
-    way: parallel.Ddp  # the Wrapped and its optimizer, as processes share them
+    strategy: parallel.Ddp  # the Wrapped and its optimizer, as processes share them
     lr: Callable[[int], float]  # step -> learning rate
     accelerator: "Accelerator"
     spec: TrainSpec
     seed: int
     beat: Beat = lambda step, doing: None
-
-    @property
-    def model(self) -> nn.Module:
-        return self.way.wrapped.model
 
     def step(self, batches: Sequence[Batch], state: State, flags: Sequence[int]) -> tuple[Losses, float, list[int]]:
         """One update. Returns the summed losses of this process, the gradient norm, and the flags of all processes."""
@@ -66,13 +62,14 @@ class Training:
         tokens = sum(self.objective.tokens(batch) for batch in batches)
         self.beat(state.step + 1, WAITING)
         counts, (most, *flags) = self.over_processes([*local, tokens], [len(batches), *flags])
-        rounds = most if self.way.together else len(batches)
-        for group in self.way.optimizer.param_groups:
+        rounds = most if self.strategy.lockstep else len(batches)
+        for group in self.strategy.optimizer.param_groups:
             group["lr"] = self.lr(state.step)
         parts = [self.backward(batches, number, rounds, names, counts, state.step) for number in range(rounds)]
-        norm = self.way.clip(self.spec.clip or math.inf)
+        norm = self.strategy.step(self.spec.clip or math.inf)
         state.tokens += int(counts[-1])
-        self.update(norm, state)
+        state.bad_steps = 0 if math.isfinite(norm) else state.bad_steps + 1
+        state.step += 1
         return merge(parts[: len(batches)]), norm, flags
 
     def over_processes(self, counts: list[int], flags: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -96,22 +93,15 @@ class Training:
         # Dropout depends on the division, never on what came before, so that a resumed run needs no saved generator.
         torch.manual_seed(mixed(self.seed, step, self.accelerator.process_index, number))
         self.beat(step + 1, "computing")
-        with self.way.exchange(last):
-            parts = self.way.module(on(self.accelerator.device, batches[min(number, len(batches) - 1)]))
+        with self.strategy.accumulate(last):
+            parts = self.strategy.module(on(self.accelerator.device, batches[min(number, len(batches) - 1)]))
             scaled = [
                 self.objective.weights[name] * parts[name].total * (counted / max(1, count))
                 for name, count in zip(names, counts, strict=False)
             ]
             loss: Any = sum(scaled[1:], scaled[0])
-            self.way.backward(loss * math.nan if faults.at("loss", step + 1) == "nan" else loss, last)
+            self.strategy.backward(loss * math.nan if faults.at("loss", step + 1) == "nan" else loss, last)
         return {name: Mean(part.total.detach(), part.count) for name, part in parts.items()}
-
-    def update(self, norm: float, state: State) -> None:
-        """Step the optimizer, unless the gradients are not finite: then nothing moves (R20)."""
-        finite = math.isfinite(norm)
-        state.bad_steps = 0 if finite else state.bad_steps + 1
-        self.way.update(finite)
-        state.step += 1
 
 
 def mixed(*numbers: int) -> int:
@@ -140,7 +130,6 @@ def prepare(
     module = Wrapped(objective, model)
     if spec.gradient_checkpointing:
         checks.checkpoint_activations(model)
-    module.to(accelerator.device)
     if spec.compile:
         module.compile()
 
@@ -150,5 +139,5 @@ def prepare(
 
     warmup = schedules.warmup_steps(spec.warmup, steps)
     factor = schedules.schedule(spec.schedule, steps, warmup, spec.final_lr, spec.decay, fidelity)
-    way = parallel.way(module, make, spec, accelerator)
-    return Training(objective, way, lambda step: spec.lr * factor(step), accelerator, spec, seed)
+    strategy = parallel.strategy(module, make, spec, accelerator)
+    return Training(objective, strategy, lambda step: spec.lr * factor(step), accelerator, spec, seed)

@@ -24,7 +24,7 @@ from ptk.recipe import Recipe
 from ptk.resuming import resumed
 from ptk.saving import Saver
 from ptk.session import Session, check_division, make_plan, objective_of, of_its_own, parameter_count
-from ptk.step import Losses, Training, Wrapped
+from ptk.step import Losses, Training
 
 
 def pretrain(
@@ -42,7 +42,7 @@ def pretrain(
         run.status("finished", exit_code=0)
         return results
     except BaseException as error:
-        told = measuring.out_of_memory(error, recipe) or batches.worker_lost(error) or launch.lost(error) or error
+        told = batches.worker_lost(error) or launch.lost(error) or error
         runs.failed(run, told)
         raise told from (error if told is not error else None)
     finally:
@@ -69,29 +69,33 @@ def pretrain_in(run: runs.Run, recipe: Recipe, resume: bool, talk: Talk) -> dict
     if run.writes:
         kept = recipe.train.keep + recipe.train.keep_best + 1  # an old one goes when the new one is there
         files.require_space(run.folder, checkpoint.size(model, kept) - files.size(run.checkpoints, run.model))
-    write_recipe(session)
     state, extra = restore(session, model) if resume else (State(), {})
+    write_recipe(session)  # not before the checkpoint is known to be of this text
     training = session.training(model)
     if extra:
-        training.way.load(extra)
+        training.strategy.load(extra)
+    del extra  # as large as the model twice
     describe(session, model)
     scored: dict[int, Losses] = {}  # step -> the last validation
     fixed = session.held_out_batches()
+    if training.strategy.lockstep:
+        engine.rounds_of_all(len(fixed), session.accelerator)  # too few are found now, not at the first validation
 
     def score() -> Losses:
         scored.clear()
+        how = training.strategy
         scored[state.step] = engine.evaluate(
-            training.way.wrapped, fixed, session.accelerator, lambda doing: training.beat(state.step, doing)
+            how.wrapped, fixed, session.accelerator, lambda doing: training.beat(state.step, doing), how.lockstep
         )
         return scored[state.step]
 
-    with measuring.sized(model):
+    with measuring.remedies(session.recipe, model, launch.processes()):
         run_loop(session, training, state, score)
-    if best := best_checkpoint(session, state):
-        model = session.loaded(best)
-        scored[state.step] = engine.evaluate(Wrapped(session.objective, model), fixed, session.accelerator)
-    elif training.way.together:
-        model = session.loaded(checkpoint.folder_of(run.checkpoints, state.step))
+    if best := session.agreed(lambda: best_checkpoint(session, state)):
+        training = session.training(model := session.loaded(best))
+        score()
+    if training.strategy.lockstep and run.writes:  # this process has a share of the model, or it is rounded
+        model = session.loaded(best or checkpoint.folder_of(run.checkpoints, state.step))
     return finish(session, model, state, scored.get(state.step) or score(), fixed)
 
 
@@ -132,8 +136,7 @@ def write_recipe(session: Session) -> None:
 
 def restore(session: Session, model: nn.Module) -> tuple[State, dict[str, Any]]:
     """State and weights of the newest usable checkpoint; what was logged after it is dropped."""
-    found, faults = checkpoint.find(session.run.checkpoints)
-    session.accelerator.wait_for_everyone()  # all have chosen before the damaged ones go out of the way
+    found, faults = session.agreed(lambda: checkpoint.find(session.run.checkpoints))
     for path, reason in faults.items():
         session.talk.warn(f"{path}: {reason}; passed over, kept as damaged-{path.name}")
         if session.run.writes:

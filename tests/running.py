@@ -31,14 +31,14 @@ def trajectory(made: Session, steps: int = 8) -> tuple[list[dict[str, float]], d
     training, batches, state = made.training(model), made.batches(), State()
     model.train()
     lines, gradients = [], {}
-    original = training.update
+    original = training.strategy.step
 
-    def keep(norm: float, state: State) -> None:
+    def keep(most: float) -> float:
         if state.step == 0:
             gradients.update({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
-        original(norm, state)
+        return original(most)
 
-    training.update = keep  # type: ignore[method-assign]
+    training.strategy.step = keep  # type: ignore[method-assign]
     for step in range(steps):
         losses, norm, _ = training.step(batches[step], state, (0, 0))
         values = {name: float(mean.total) / float(mean.count) for name, mean in losses.items()}

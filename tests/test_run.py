@@ -30,7 +30,8 @@ def finished(tiny, tmp_path) -> Path:
 def test_a_finished_run_holds_what_the_contract_says(finished):
     names = {path.name for path in finished.iterdir()}
     assert names == {
-        "recipe.yaml", "environment.json", "status.json", "metrics.jsonl", "checkpoints", "model", "results.json"
+        "recipe.yaml", "environment.json", "status.json", "metrics.jsonl", "checkpoints", "model", "results.json",
+        ".lock",
     }  # fmt: skip
     lines = runs.Run(finished).metrics()
     train = [line for line in lines if line["split"] == "train"]

@@ -43,6 +43,7 @@ class Zero(Strict):
 
 class Bf16(Strict):
     enabled: bool
+    check_grad_overflow: Literal[True] = True  # or it would update with what is not finite
 
 
 class Types(Strict):
@@ -123,30 +124,29 @@ def update(engine: Any) -> float:
 class DeepSpeed(parallel.Ddp):
     """Each process has a share of each moment and summed gradient."""
 
-    together = True  # it exchanges the gradients of every micro-batch
+    lockstep = True  # it exchanges the gradients of every micro-batch
 
     def __init__(
         self, module: nn.Module, make: Callable[[], Any], accelerator: "Accelerator", made: Mapping[str, Any]
     ) -> None:
-        self.accelerator, self.inner = accelerator, module
+        self.accelerator, self.inner = accelerator, module.to(accelerator.device)
+        whole = {parameter: parameter.detach().float().cpu() for parameter in module.parameters()}
         self.module, self.optimizer = start(module, make(), made)
+        load_weights(self.optimizer, whole)  # it has rounded them to bf16
 
     @property
     def wrapped(self) -> Any:
         return self.inner
 
-    def exchange(self, last: bool) -> contextlib.AbstractContextManager[None]:
+    def accumulate(self, last: bool) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 
     def backward(self, loss: Tensor, last: bool) -> None:
         backward(self.module, loss, last)
 
-    def clip(self, most: float) -> float:
-        """Clips to its own configuration's number, and updates: one step of DeepSpeed's."""
+    def step(self, most: float) -> float:
+        """``most`` is in its configuration."""
         return update(self.module)
-
-    def update(self, finite: bool) -> None:
-        """Done, or left out, in ``clip``."""
 
     def states(self) -> dict[str, Any]:
         return {"optimizer": optimizer_state(self.optimizer, self.accelerator.is_main_process)}
@@ -219,20 +219,32 @@ def places(parameters: Sequence[nn.Parameter]) -> Iterator[tuple[nn.Parameter, i
         start += parameter.numel()
 
 
+def load_weights(zero: Any, weights: Mapping[nn.Parameter, Tensor]) -> None:
+    """Weights in fp32 into what DeepSpeed updates: each process takes its part."""
+    for parameters, partition in zip(zero.round_robin_bit16_groups, zero.single_partition_of_fp32_groups, strict=True):
+        partition.data.copy_(part_of([weights[parameter] for parameter in parameters], partition))
+
+
 def load_state_dict(zero: Any, state_dict: Mapping[str, Any]) -> None:
     """A state of whole tensors into DeepSpeed's optimizer: each process takes its part."""
-    rank, state = distributed.get_rank(), state_dict["state"]
+    state = state_dict["state"]
     groups = zip(
         zero.round_robin_bit16_groups, zero.single_partition_of_fp32_groups, state_dict["param_groups"], strict=True
     )
     for parameters, partition, saved in groups:
         own: dict[str, Any] = {}
         for key, first in state.get(saved["params"][0], {}).items():
-            if not isinstance(first, Tensor) or first.shape != parameters[0].shape:
+            if isinstance(first, Tensor) and first.shape == parameters[0].shape:
+                own[key] = part_of([state[index][key] for index in saved["params"]], partition)
+            else:
                 own[key] = first
-                continue
-            ends = partition.new_zeros(partition.numel() * distributed.get_world_size())
-            for (parameter, start), index in zip(places(parameters), saved["params"], strict=True):
-                ends[start : start + parameter.numel()] = state[index][key].flatten()
-            own[key] = ends[rank * partition.numel() :][: partition.numel()].clone()
         zero.optimizer.state[partition] = own
+
+
+def part_of(tensors: Sequence[Tensor], partition: Tensor) -> Tensor:
+    """This process's part, like ``partition``, of tensors laid end to end and filled up with zeros."""
+    size = partition.numel()
+    ends = torch.zeros(size * distributed.get_world_size(), dtype=partition.dtype)
+    laid = torch.cat([tensor.flatten().to(ends) for tensor in tensors])
+    ends[: laid.numel()] = laid
+    return ends[distributed.get_rank() * size :][:size].to(partition.device, copy=True)

@@ -26,6 +26,7 @@ RESTARTS = "PTK_RESTARTS"  # how often all processes were started again
 PARENT_EVERY = 1.0  # seconds between two looks whether the launcher is still there
 PORTS = range(12000, 32000)  # below those that the system gives away
 LOST, GO_ON = "another process of the run was lost", "; go on with --resume"
+OWN_FAULT = re.compile(r"out of memory|invalid usage|[Dd]uplicate GPU")  # NCCL's words for what is no loss
 PEER_GONE = re.compile(r"gloo|NCCL|TCPStore|ProcessGroup|[Cc]onnection (closed|reset|refused)")
 
 
@@ -92,8 +93,11 @@ def lost(error: BaseException) -> ProcessLostError | None:
         return None
     from torch import distributed
 
+    if OWN_FAULT.search(str(error)):
+        return None
     if isinstance(error, distributed.DistError) or PEER_GONE.search(str(error)):
-        return ProcessLostError(LOST + GO_ON)
+        first = next(iter(str(error).splitlines()), "")
+        return ProcessLostError(f"{LOST} ({first[:200]}){GO_ON}")
     return None
 
 
@@ -157,7 +161,7 @@ def once(number: int, command: list[str], restart: int) -> tuple[int, str]:
             failures = torchrun.run(words)
         if not failures:
             return 0, ""
-        left = int(path.read_text()) if path.exists() else None
+        left = int(path.read_text() or 1) if path.exists() else None
         reason = path.with_suffix(".reason")
         said = reason.read_text(encoding="utf-8") if reason.exists() else LOST
     first = first_failure(failures, torchrun.passed_on)
@@ -186,7 +190,7 @@ def outcome(first: Failure, number: int, left: int | None, said: str, passed_on:
     left, said: the code and the reason that a process left in files. passed_on: signals sent to all processes.
     """
     lost_code = ProcessLostError.exit_code
-    if said != LOST:  # the launcher knows which
+    if not said.startswith(LOST):  # a process knows which
         return lost_code, said
     if -first.code in passed_on:  # it came before the process was ready for it
         return left or 128 - first.code, ""
@@ -195,5 +199,5 @@ def outcome(first: Failure, number: int, left: int | None, said: str, passed_on:
         hint = ": out of memory? (dmesg tells)" if first.code == -signal.SIGKILL else ""
         return lost_code, f"process {first.rank} of {number} was killed by signal {-first.code} ({name}){hint}"
     if (left or first.code) == lost_code:
-        return lost_code, f"process {first.rank} of {number} lost the connection to the others"
+        return lost_code, f"process {first.rank} of {number} lost the connection to the others{said.removeprefix(LOST)}"
     return left or first.code, ""

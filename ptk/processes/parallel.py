@@ -8,6 +8,7 @@ Checkpoints hold whole tensors, so a run may go on with any number of processes 
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -44,13 +45,13 @@ def check(train: TrainSpec, processes: int) -> None:
         )
 
 
-# Ways ------------------------------------------------------------------------------------------------------
+# Strategies ------------------------------------------------------------------------------------------------------
 
 
 class Ddp:
     """Each process has all of the model; their gradients are averaged."""
 
-    together = False  # must all processes make as many forward passes?
+    lockstep = False  # must all processes make as many forward passes?
 
     def __init__(self, module: Any, make: Callable[[], Any], accelerator: "Accelerator") -> None:
         """``make``: the optimizer of the module's parameters, which are other ones once they are shared out."""
@@ -59,31 +60,33 @@ class Ddp:
         self.optimizer = accelerator.prepare(make())
 
     def spread(self, module: nn.Module) -> Any:
-        return self.accelerator.prepare(module)
+        return self.accelerator.prepare(module.to(self.accelerator.device))
 
     @property
     def wrapped(self) -> Any:
-        """The module as it was: what needs no other process, unless ``together``."""
+        """The module as it was: what needs no other process, unless in ``lockstep``."""
         return self.accelerator.unwrap_model(self.module)
 
-    def exchange(self, last: bool) -> contextlib.AbstractContextManager[None]:
-        """Around forward and backward of a micro-batch; the ``last`` one's gradients go out with all of them."""
+    def accumulate(self, last: bool) -> contextlib.AbstractContextManager[None]:
+        """Around forward and backward of a micro-batch; the ``last`` one's gradients are exchanged, with all others."""
         return contextlib.nullcontext() if last else sharding.no_sync(self.module, self.accelerator)
 
     def backward(self, loss: Tensor, last: bool) -> None:
         self.accelerator.backward(loss)
 
-    def clip(self, most: float) -> float:
-        """The norm of the gradients, before they are clipped to ``most``."""
-        if self.accelerator.scaler is not None:
-            self.accelerator.unscale_gradients(self.optimizer)
-        return sharding.clip(self.module.parameters(), most)
+    def step(self, most: float) -> float:
+        """Clip the gradients to a norm of ``most``, update unless they are not finite (R20), forget them.
 
-    def update(self, finite: bool) -> None:
-        """Step, if the gradients are ``finite``, and forget them."""
-        if finite or self.accelerator.scaler is not None:  # the scaler of fp16 skips by itself
+        Returns their norm before.
+        """
+        scaler = self.accelerator.scaler
+        if scaler is not None:
+            self.accelerator.unscale_gradients(self.optimizer)
+        norm = sharding.clip(self.module.parameters(), most)
+        if math.isfinite(norm) or scaler is not None:  # the scaler of fp16 skips by itself
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        return norm
 
     def states(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the weights, by name; of tensors that may be shared out."""
@@ -107,8 +110,8 @@ class Ddp:
         sharding.load_state_dict(self.optimizer, state_dict)
 
 
-def way(module: nn.Module, make: Callable[[], Any], train: TrainSpec, accelerator: "Accelerator") -> Ddp:
-    """The way that ``train.parallel`` names; ``make`` makes the optimizer of the module's parameters."""
+def strategy(module: nn.Module, make: Callable[[], Any], train: TrainSpec, accelerator: "Accelerator") -> Ddp:
+    """The one that ``train.parallel`` names; ``make`` makes the optimizer of the module's parameters."""
     if accelerator.num_processes == 1 or train.parallel == "ddp":
         return Ddp(module, make, accelerator)
     if train.parallel == "fsdp":
@@ -122,9 +125,10 @@ def way(module: nn.Module, make: Callable[[], Any], train: TrainSpec, accelerato
 class Fsdp(Ddp):
     """Each process has a share of each weight, gradient and moment."""
 
-    together = True
+    lockstep = True
 
     def spread(self, module: nn.Module) -> Any:
+        # Layer by layer it goes to the device, so that no device ever holds all of it.
         return sharding.shard(module, self.accelerator)
 
     @property

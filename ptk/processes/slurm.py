@@ -31,7 +31,7 @@ SCRIPT = """\
 
 export OMP_NUM_THREADS=$(( ${{SLURM_CPUS_PER_TASK:-{cpus}}} / {gpus} ))
 export SRUN_CPUS_PER_TASK=${{SLURM_CPUS_PER_TASK:-{cpus}}}  # srun does not take it from sbatch
-export TORCH_ELASTIC_SHUTDOWN_TIMEOUT={saving}  # seconds that torchrun gives its processes to save
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT={saving}  # seconds for saving (torch 2.12 on; 30 before)
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 port=$(( 12000 + SLURM_JOB_ID % 20000 ))
 status={status}

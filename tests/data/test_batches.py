@@ -51,7 +51,9 @@ def test_a_million_rows_are_taken_up_at_95_per_cent_at_once(tiny, tmp_path, monk
 
 
 def test_a_worker_that_is_killed_is_said(tiny, tmp_path, monkeypatch):
-    recipe = recipe_file.load(str(tiny()), ["train.workers=1", "train.steps=200", "train.save_every=1"]).recipe
+    recipe = recipe_file.load(
+        str(tiny()), ["train.workers=1", "train.steps=40", "train.batch_size=2", "train.save_every=1"]
+    ).recipe
     step = Training.step
 
     def killing(self, *given):

@@ -32,7 +32,7 @@ class Way:
     ) -> None:
         self.made = session(path, *([] if way == "plain" else [MICRO]))
         self.objective, self.accelerator = self.made.objective, self.made.accelerator
-        self.way, self.clip = way, clip
+        self.strategy, self.clip = way, clip
         self.model = self.made.fresh_model()
         if before:
             self.model.load_state_dict(
@@ -62,12 +62,12 @@ class Way:
         totals = dict.fromkeys(names, 0.0)
         for number, batch in enumerate(batches):
             last = number == len(batches) - 1
-            alone = self.way == "deepspeed" or last
+            alone = self.strategy == "deepspeed" or last
             with contextlib.nullcontext() if alone else sharding.no_sync(self.module, self.accelerator):
                 parts = self.module(batch)
                 weighted = [self.objective.weights[n] * parts[n].total / c for n, c in zip(names, counts, strict=True)]
                 loss = sum(weighted[1:], weighted[0]) * self.accelerator.num_processes
-                if self.way == "deepspeed":
+                if self.strategy == "deepspeed":
                     deepspeed.backward(self.module, loss, last)
                 else:
                     loss.backward()
@@ -77,7 +77,7 @@ class Way:
 
     def step(self, step: int) -> dict[str, float]:
         losses = self.losses(step)
-        if self.way == "deepspeed":
+        if self.strategy == "deepspeed":
             return {**losses, "norm": deepspeed.update(self.module)}
         norm = sharding.clip(self.module.parameters(), self.clip or float("inf"))
         self.optimizer.step()
@@ -89,7 +89,7 @@ class Way:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint of any way holds; a copy, as training goes on in the tensors."""
-        if self.way == "deepspeed":
+        if self.strategy == "deepspeed":
             found = deepspeed.weights(self.model, self.optimizer), deepspeed.optimizer_state(self.optimizer)
         else:
             found = sharding.whole(checkpoint.weights(self.model)), sharding.whole(self.optimizer.state_dict())
@@ -125,8 +125,8 @@ def ddp_exchanges(path: Path) -> int:
         seen.append(bucket.is_last())
         return default_hooks.allreduce_hook(None, bucket)  # type: ignore[arg-type]
 
-    training.way.module.register_comm_hook(None, hook)
-    training.way.module.train()
+    training.strategy.module.register_comm_hook(None, hook)
+    training.strategy.module.train()
     batches = made.batches()[0]
     assert len(batches) == 3
     training.step(batches, State(), (0, 0))

@@ -175,7 +175,7 @@ def test_its_configuration(monkeypatch):
     monkeypatch.setattr(deepspeed.importlib.util, "find_spec", lambda name: name)
     made = deepspeed.config(TrainSpec(clip=0.5, micro_batch_size=8), "bf16")
     expected = {"train_micro_batch_size_per_gpu": 8, "gradient_accumulation_steps": 1, "gradient_clipping": 0.5}
-    assert made.items() >= {**expected, "bf16": {"enabled": True}}.items()
+    assert made.items() >= {**expected, "bf16": {"enabled": True, "check_grad_overflow": True}}.items()
     assert made["zero_optimization"]["stage"] == 2
     with pytest.raises(ValueError, match="stag"):
         deepspeed.Config.model_validate(made | {"zero_optimization": {"stag": 2}})
