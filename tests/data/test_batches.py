@@ -7,6 +7,7 @@ from multiprocessing import active_children
 
 import numpy as np
 import pytest
+from conftest import sections_of
 from running import QUIET, session
 
 from ptk import checkpoint, recipe_file
@@ -25,9 +26,9 @@ LONG = "{path: 'PATH', split_documents: line}"
 def test_a_million_rows_are_taken_up_at_95_per_cent_at_once(tiny, tmp_path, monkeypatch):
     """R5: the position is an integer, so nothing before it is read, and few rows after it."""
     path = tmp_path / "million.txt"
-    words = np.array(["a red house", "the river", "an apple", "two boats", "some stones"])
-    path.write_text("\n".join(words[np.random.default_rng(0).integers(0, 5, 1_030_000)]) + "\n")
-    recipe = tiny(corpus=LONG.replace("PATH", str(path)), objective="{name: mlm, second_segment: none}")
+    letters = np.frombuffer(b"abcdefgh ", np.uint8)[np.random.default_rng(0).integers(0, 9, (1000, 8400))]
+    path.write_text("\n".join(line.tobytes().decode() for line in letters) + "\n")
+    recipe = tiny(corpus=LONG.replace("PATH", str(path)), **sections_of("causal_lm", dropout=0.0))
     made = session(recipe, *MILLION)
     assert sum(made.plan.stages[0].quota) >= 1_000_000
     read = []
