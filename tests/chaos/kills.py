@@ -4,6 +4,10 @@ import shutil
 import signal
 from pathlib import Path
 
+# Here and not where they are used: two lanes that import transformers at once break it.
+from transformers import AutoModel, AutoTokenizer
+from transformers.utils import logging
+
 from chaos.lab import KEEP, RECIPES, Lab, Room, Trial, files
 from chaos.started import Broken
 
@@ -147,9 +151,6 @@ def random_moment_of_export(room: Room, name: str, words: list[str]) -> None:
 
 
 def loads(model: Path) -> None:
-    from transformers import AutoModel, AutoTokenizer
-    from transformers.utils import logging
-
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # that AutoModel leaves the heads out is known
     AutoModel.from_pretrained(model)
