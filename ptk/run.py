@@ -153,8 +153,9 @@ def open_run(folder: Path, resume: bool, overwrite: bool, writes: bool = True) -
         clear(folder)
     for left in (*folder.glob("checkpoints/.tmp-*"), *folder.glob(".model-*")):
         files.remove_folder(left)
-    for left in (left for name in OURS for left in (*folder.glob(f".{name}.*"), *folder.glob(".heartbeat-*"))):
-        left.unlink(missing_ok=True)
+    for pattern in (".heartbeat-*", *(f".{name}.*" for name in OURS)):  # of files that were being written
+        for left in folder.glob(pattern):
+            left.unlink(missing_ok=True)
     return run
 
 
