@@ -38,7 +38,7 @@ class State:
     bad_steps: int = 0  # in a row, whose gradients were not finite
     window: dict[str, tuple[float, float]] = field(default_factory=dict)  # (total, count) since the last logged line
     window_start: tuple[int, float] = (0, 0.0)  # tokens and seconds at that line
-    best: tuple[int, float] | None = None  # step and loss of the best validation, where it is kept
+    best: tuple[int, float] | None = None  # step and rank (Objective.rank) of the best validation, where it is kept
     due: bool = False  # a validation of this step is still to be made
 
 

@@ -55,9 +55,13 @@ def accelerator(wanted: str, timeout: float = 600.0) -> "Accelerator":
     ``timeout``: seconds after which a process that does not answer is given up, by ptk; torch would say less (R16).
     """
     from accelerate import Accelerator, InitProcessGroupKwargs
+    from accelerate.state import AcceleratorState
 
     patience = InitProcessGroupKwargs(timeout=timedelta(seconds=timeout + LATER))
     mixed = {"fp32": "no"}.get(chosen := precision(wanted, kind()), chosen)
+    shared = AcceleratorState._shared_state
+    if shared.get("_mixed_precision", mixed) != mixed:  # one run after another in this process, as of ptk eval --glue
+        AcceleratorState._reset_state()
     return Accelerator(
         mixed_precision=mixed, cpu=kind() == "cpu", step_scheduler_with_optimizer=False, kwargs_handlers=[patience]
     )

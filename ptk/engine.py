@@ -16,6 +16,7 @@ from ptk.errors import DivergedError, Interrupted, RecipeError
 from ptk.metrics import Mean, merge
 from ptk.objectives.objective import Batch, Objective
 from ptk.processes.heartbeat import WAITING
+from ptk.recipe import TrainSpec
 from ptk.run import Run
 from ptk.saving import Saver
 from ptk.signals import Signals
@@ -46,7 +47,6 @@ def report(objective: Objective, losses: Losses) -> dict[str, float]:
     return {"loss": loss, **{name: float(mean.value) for name, mean in losses.items() if mean.count}}
 
 
-@torch.no_grad()
 def evaluate(
     module: nn.Module,
     batches: Sequence[Batch],
@@ -54,24 +54,41 @@ def evaluate(
     beat: Callable[[str], None] = lambda doing: None,
     lockstep: bool = False,
 ) -> Losses:
-    """Every loss and metric over all batches of all processes.
+    """Every loss and metric over all batches of all processes. ``module``, ``lockstep``: as ``passes`` has them."""
+    losses, found = passes(module, batches, accelerator, beat, lockstep)
+    if accelerator.num_processes > 1:
+        from accelerate.utils import gather_object
+
+        found = gather_object(found)
+    return reduced(losses, accelerator) | module.objective.score(end_to_end(found))  # type: ignore[operator,union-attr]
+
+
+@torch.no_grad()
+def passes(
+    module: nn.Module,
+    batches: Sequence[Batch],
+    accelerator: "Accelerator",
+    beat: Callable[[str], None] = lambda doing: None,
+    lockstep: bool = False,
+) -> tuple[Losses, list[dict[str, np.ndarray]]]:
+    """The losses over this process's batches, and what the objective says of each of them: arrays by name.
 
     ``module``: a Wrapped. Its forward passes are made together in ``lockstep``: who has no more batches repeats one.
     """
     was_training = module.training
     module.eval()
     total: Losses = {}
-    predicted: list[dict[str, np.ndarray]] = []
+    found: list[dict[str, np.ndarray]] = []
     with accelerator.autocast():
         for number in range(rounds_of_all(len(batches), accelerator) if lockstep else len(batches)):
             beat("validating")
             losses, predictions = module(on(accelerator.device, batches[min(number, len(batches) - 1)]))
             if number < len(batches):
                 total = merge([total, losses])
-                predicted += [{name: part.cpu().numpy() for name, part in predictions.items()}] if predictions else []
+                found += [{name: part.cpu().numpy() for name, part in predictions.items()}] if predictions else []
     module.train(was_training)
     beat(WAITING)
-    return reduced(total, accelerator) | module.objective.score(joined(predicted, accelerator))  # type: ignore[operator,union-attr]
+    return total, found
 
 
 def rounds_of_all(number: int, accelerator: "Accelerator") -> int:
@@ -88,13 +105,9 @@ def rounds_of_all(number: int, accelerator: "Accelerator") -> int:
     return max(numbers)
 
 
-def joined(predicted: list[dict[str, np.ndarray]], accelerator: "Accelerator") -> dict[str, np.ndarray]:
-    """The arrays of all batches of all processes, end to end."""
-    if accelerator.num_processes > 1:
-        from accelerate.utils import gather_object
-
-        predicted = gather_object(predicted)
-    return {name: np.concatenate([part[name] for part in predicted]) for name in (predicted[0] if predicted else ())}
+def end_to_end(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The arrays of all batches, by name."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
 
 
 def train(
@@ -123,7 +136,7 @@ def train(
     def score() -> bool:
         """Validate, and say so. Was it the best so far, and is the best to be kept?"""
         line = {"step": state.step, "split": "validation", **report(objective, validate())}
-        best = spec.keep_best and is_best(line["loss"], state)
+        best = keeps_best(spec) and is_best(objective.rank(line), state)
         line |= {"tokens": state.tokens, "seconds": round(state.seconds, 2)}
         run.log(line)
         show(line)
@@ -132,7 +145,7 @@ def train(
     with Signals() as signals:
         if state.due:  # the run was stopped before it
             state.due, _ = False, score()
-        for batches in loader:
+        for batches in () if gives_up(state, spec, every) else loader:
             losses, norm, (stop, save_now) = training.step(batches, state, (signals.stop, signals.save))
             window = merge([window, losses])
             state.seconds = time.perf_counter() - clock
@@ -153,13 +166,16 @@ def train(
             validated = step % every == 0 or step == steps
             state.due = validated and bool(stop) and step < steps  # a run that must stop leaves it for later
             best = score() if validated and not state.due else False
+            early = validated and not state.due and gives_up(state, spec, every)
             if accelerator.num_processes == 1:
                 stop, save_now = signals.stop, signals.save
-            if step % save_every == 0 or step == steps or stop or save_now or best:
+            if step % save_every == 0 or step == steps or stop or save_now or best or early:
                 beat(step, "saving")
                 state.window = {name: tuple(mean) for name, mean in reduced(window, accelerator).items()}  # type: ignore[misc]
                 saver.save(state, training.strategy.weights(), training.strategy.states())
                 signals.save = 0
+            if early:
+                break
             if stop and step < steps:
                 saver.wait()
                 beat(step, WAITING)
@@ -174,12 +190,24 @@ def train(
         accelerator.wait_for_everyone()  # the last checkpoint is there for all
 
 
-def is_best(loss: float, state: State) -> bool:
-    """Is this the lowest loss of a validation so far? Then it is noted."""
-    if math.isnan(loss) or (state.best is not None and loss >= state.best[1]):
+def keeps_best(spec: TrainSpec) -> bool:
+    """Is the best checkpoint kept beside the newest, and ``model/`` made of it?"""
+    return spec.keep_best or spec.early_stopping is not None
+
+
+def is_best(rank: float, state: State) -> bool:
+    """Is this the lowest rank (``Objective.rank``) of a validation so far? Then it is noted."""
+    if math.isnan(rank) or (state.best is not None and rank >= state.best[1]):
         return False
-    state.best = (state.step, loss)
+    state.best = (state.step, rank)
     return True
+
+
+def gives_up(state: State, spec: TrainSpec, every: int) -> bool:
+    """Has ``train.early_stopping`` seen enough validations, one ``every`` steps, without a better one?"""
+    if spec.early_stopping is None or state.best is None:
+        return False
+    return state.step - state.best[0] >= spec.early_stopping * every
 
 
 def pace(state: State) -> dict[str, Any]:

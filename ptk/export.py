@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from ptk.data.tokenizer import Around, Tokenizer
 
 AUTO = {  # end of a class's name -> who loads it
+    "ForSequenceClassification": "AutoModelForSequenceClassification",
+    "ForTokenClassification": "AutoModelForTokenClassification",
+    "ForMultipleChoice": "AutoModelForMultipleChoice",
     "ForMaskedLM": "AutoModelForMaskedLM",
     "LMHeadModel": "AutoModelForCausalLM",
     "ForCausalLM": "AutoModelForCausalLM",
@@ -25,10 +29,10 @@ AUTO = {  # end of a class's name -> who loads it
 }
 CARD = """# {{ name }}
 
-Pretrained with ptk {{ version }} ({{ objective }}): {{ parameters }} parameters, {{ tokens }} tokens,
+{{ made }} with ptk {{ version }} ({{ objective }}): {{ parameters }} parameters, {{ tokens }} tokens,
 {{ steps }} steps.
 
-| held-out text | |
+| {{ scored_on }} | |
 |---|---|
 {% for metric, value in metrics -%}
 | {{ metric }} | {{ value }} |
@@ -44,7 +48,7 @@ model, tokenizer = {{ auto }}.from_pretrained(folder), AutoTokenizer.from_pretra
 {% for remark in remarks -%}
 {{ remark }}
 {% endfor -%}
-Corpus: {{ corpus }}.
+{{ text }}.
 Vocabulary: {{ vocab_size }} entries{% if padded != vocab_size %}, embeddings rounded up to {{ padded }}{% endif %}.
 Fidelity: {{ fidelity }}{% if rules %}, which reproduces
 
@@ -89,12 +93,17 @@ def card(
     model: nn.Module,
     tokenizer: "Tokenizer",
     recipe: Recipe,
-    results: dict[str, Any],
+    results: Mapping[str, Any],
     rules: list[str],
     remarks: list[str],
 ) -> str:
     """The model card. Its values are escaped: a corpus or a run may be named by anybody (S8)."""
     name = type(model).__name__
+    made, scored_on = "Pretrained", "held-out text"
+    text = f"Corpus: {', '.join(source.path for source in recipe.corpus)}"
+    if recipe.task is not None:
+        made, scored_on = f"Fine-tuned from {recipe.init}", f"{results['task']}, {results['split']}"
+        text = f"Labels: {', '.join(recipe.objective['labels']) or 'a number'}"
     return (
         Environment(autoescape=True)
         .from_string(CARD)
@@ -108,7 +117,9 @@ def card(
             tokens=f"{results['tokens']:,}",
             steps=f"{results['steps']:,}",
             metrics=[(metric, f"{value:.4f}") for metric, value in results["metrics"].items()],
-            corpus=", ".join(source.path for source in recipe.corpus),
+            made=made,
+            scored_on=scored_on,
+            text=text,
             vocab_size=tokenizer.vocab_size,
             padded=model.config.vocab_size,  # type: ignore[union-attr]
             fidelity=recipe.fidelity,

@@ -7,14 +7,14 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from ptk.data import batches, prepare, rows
+from ptk.data import batches, rows
 from ptk.data.plan import Plan
-from ptk.data.split import Documents, split
+from ptk.data.split import Documents, documents_of, split
 from ptk.data.store import Store
 from ptk.objectives.objective import Objective
 from ptk.progress import Talk, clean
 from ptk.recipe import Recipe
-from ptk.session import make_plan, objective_of
+from ptk.training import kind_of
 
 STYLES = {
     "first": "",
@@ -29,9 +29,9 @@ STYLES = {
 def show(recipe: Recipe, count: int) -> None:
     """Print the first ``count`` examples of the first batch, as they are trained on, on stdout."""
     talk = Talk()
-    data = prepare.prepare(recipe.corpus, recipe.tokenizer, talk)
-    objective = objective_of(recipe)
-    plan = make_plan(recipe, objective, data)
+    kind = kind_of(recipe)
+    recipe, objective, data = kind.prepared(recipe, talk)
+    plan = kind.plan_of(recipe, objective, data)
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(objective.legend, style="dim"))
     for text in examples(objective, plan, data.tokenizer, count):
@@ -51,10 +51,36 @@ def examples(objective: Objective, plan: Plan, tokenizer: Any, count: int) -> It
 
 
 def check(recipe: Recipe) -> dict[str, Any]:
-    """Numbers about corpus, split and rows, and a list of warnings (D12)."""
-    data = prepare.prepare(recipe.corpus, recipe.tokenizer, Talk())
-    objective = objective_of(recipe)
-    plan = make_plan(recipe, objective, data)
+    """Numbers about the text, its split and rows, and a list of warnings (D12)."""
+    kind, talk = kind_of(recipe), Talk()
+    recipe, objective, data = kind.prepared(recipe, talk)
+    plan = kind.plan_of(recipe, objective, data)
+    found = check_task(recipe, objective, data) if recipe.task else check_corpus(recipe, plan, data)
+    for name, value in found["odd"].items():
+        if value:
+            talk.warn(f"{name}: {value:,.4f}" if isinstance(value, float) else f"{name}: {value:,}")
+    return found
+
+
+def check_task(recipe: Recipe, objective: Any, data: Any) -> dict[str, Any]:
+    """Of every split of a task: examples, labels, and what is cut."""
+    found: dict[str, Any] = {"odd": {}}
+    for name, examples in data.task.splits.items():
+        documents = documents_of(data.stores[name], recipe.evaluate, "all")
+        lengths, tokens = documents.lengths(), documents.token_counts()
+        labels = examples.labels[examples.has_label]
+        found[name] = {"examples": len(examples), "mean length": float(lengths.mean())}
+        if examples.names and labels.ndim == 1:
+            counts = np.bincount(labels, minlength=len(examples.names)).tolist()
+            found[name] |= dict(zip(examples.names, counts, strict=True))
+        cut, unknown = objective.cut(documents, data.tokenizer, recipe.train.length), data.tokenizer.unk_id
+        found["odd"][f"{name}: examples longer than {recipe.train.length} tokens, which are cut"] = cut
+        if unknown is not None:
+            found["odd"][f"{name}: share of unknown pieces"] = float(tokens[unknown] / max(1, tokens.sum()))
+    return found
+
+
+def check_corpus(recipe: Recipe, plan: Plan, data: Any) -> dict[str, Any]:
     train, held = split(data.store, recipe.evaluate)
     lengths = np.concatenate([plan.rows(0, m, 0).lengths() for m in range(len(plan.stages[0].members))])
     table = rows.rows(plan.stages[0].members[0], 0).table
@@ -70,10 +96,6 @@ def check(recipe: Recipe) -> dict[str, Any]:
     }
     if "label" in table.columns:
         found["rows"]["share with label 1"] = float(table.columns["label"].mean())
-    talk = Talk()
-    for name, value in found["odd"].items():
-        if value:
-            talk.warn(f"{name}: {value:,.4f}" if isinstance(value, float) else f"{name}: {value:,}")
     return found
 
 

@@ -9,8 +9,8 @@ shards, and only the size of a tensor is asked of all processes.
 """
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, distributed, nn
@@ -26,19 +26,33 @@ LEAST_RMS = 1e-3  # of a tensor that scales its own step: one of zeros must move
 # What is decayed -------------------------------------------------------------------------------------------
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+class Rate(NamedTuple):
+    """A parameter's own learning rate (ptk/models/depth.py says which)."""
+
+    lr_scale: float = 1.0  # times the learning rate of the step
+    from_step: int = 0  # 0 before
+
+
+def parameter_groups(
+    model: nn.Module, weight_decay: float, rates: Mapping[nn.Parameter, Rate] | None = None
+) -> list[dict[str, Any]]:
     """Trainable parameters, in the model's order: the decayed ones, then biases and norms (OPT-1, ENG-7).
 
-    Embeddings are decayed. A tied parameter is taken once, where it comes first. Empty groups are left out.
+    Embeddings are decayed. A tied parameter is taken once, where it comes first. Empty groups are left out. With
+    ``rates`` there are two such groups for each rate, in the order in which the model first has it, and each says its
+    ``lr_scale`` and ``from_step``.
     """
     decayed: dict[nn.Parameter, bool] = {}
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad:
                 decayed.setdefault(parameter, not (is_norm(module) or is_bias(name)))
+    found = rates or {}
     groups = [
-        {"params": [p for p in decayed if decayed[p]], "weight_decay": weight_decay},
-        {"params": [p for p in decayed if not decayed[p]], "weight_decay": 0.0},
+        {"params": [p for p in decayed if decayed[p] == has and found.get(p, Rate()) == rate], "weight_decay": decay}
+        | (rate._asdict() if rates else {})
+        for rate in dict.fromkeys(found.get(p, Rate()) for p in decayed)
+        for has, decay in ((True, weight_decay), (False, 0.0))
     ]
     return [group for group in groups if group["params"]]
 

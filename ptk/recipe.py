@@ -119,6 +119,10 @@ class TrainSpec:
     """Sequences a device takes at once: speed and memory only, never the result."""
     micro_batch_tokens: Positive | None = None
     """The same in tokens (rows x longest row)."""
+    length_window: Positive = 1
+    """Batches of rows of nearly equal length, which need little padding: the rows of so many batches in a row are
+    sorted by length before they are divided into those batches, whose order is then shuffled. 1: as they come.
+    Faster, but each batch holds texts of one sort, and short runs learn less by it; micro-batches are sorted anyway."""
     auto_batch: bool = False
     """Find the largest ``micro_batch_size`` that fits into memory, before the first step."""
     optimizer: Literal["adamw", "bert_adamw", "lamb", "adamw_rms", "adafactor"] = "adamw"
@@ -126,6 +130,14 @@ class TrainSpec:
     ``adafactor`` scale each tensor's step by its RMS; T5's (T5-7) is ``adafactor`` with ``lr`` 0.01, ``schedule``
     inverse_sqrt, ``warmup`` 10000 and ``weight_decay`` 0: 1 / sqrt(max(t, 10000))."""
     lr: Above = 1e-4
+    head_lr: Above | None = None
+    """Of the fresh head, where it is not ``lr``: a normal rate for the head, a small one below."""
+    layer_decay: Annotated[float, Interval(gt=0, le=1)] = 1.0
+    """Each layer's learning rate is that of the layer above times this, the embeddings' last (ELE-11)."""
+    freeze: Count | None = None
+    """Do not train the embeddings and so many of the lowest layers (0: the embeddings alone)."""
+    unfreeze_every: Positive | None = None
+    """Train the head alone at first, and from the top one layer more every so many steps."""
     weight_decay: Annotated[float, Ge(0)] = 0.01
     betas: tuple[Beta, Beta] = (0.9, 0.999)
     """Of the moments; ``adafactor`` has no momentum and takes none."""
@@ -158,11 +170,49 @@ class TrainSpec:
     keep: Positive = 2
     """Checkpoints kept: the newest ones."""
     keep_best: bool = False
-    """Keep the checkpoint of the lowest validation loss too, and make ``model/`` of it instead of the last one."""
+    """Keep the checkpoint of the lowest validation loss (of a task: of its best score) too, and make ``model/`` of it
+    instead of the last one."""
+    early_stopping: Positive | None = None
+    """Stop after so many validations in a row without a better one than the best so far."""
     timeout: Above = 600.0
     """Seconds in which nothing moves, in any process, after which the run is given up as hung."""
     max_bad_steps: Positive = 3
     """Steps in a row whose gradients are not finite (no update is made) before the run stops."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec:
+    """What to fine-tune on: a task by its name, or files of your own."""
+
+    __pydantic_config__ = STRICT
+
+    name: str | None = None
+    """One of ``ptk finetune --task list``; left out for files of your own."""
+    data: str | None = None
+    """The folder or file of the task in its official layout, or a file of your own; sought when left out."""
+    train: str | None = None
+    """The file of that split, in place of the one the task's layout says; likewise ``validation`` and ``test``."""
+    validation: str | None = None
+    test: str | None = None
+    kind: Literal["classification", "multi_label", "regression", "tagging", "multiple_choice"] | None = None
+    """Of files of your own; guessed from them when left out, and said."""
+    text: str | None = None
+    """The column of the text (of tagging: of the words; of multiple choice: of what comes before), by its name, or of
+    files without a header by its number, from 0."""
+    pair: str | None = None
+    """The column of a second text."""
+    label: str | None = None
+    """The column of the label, score, tag or right choice."""
+    choices: tuple[str, ...] = ()
+    """The columns of the choices."""
+    labels: tuple[str, ...] = ()
+    """The labels in the order of their ids; those of the files, in order, when left out."""
+    encoding: str | None = None
+    """Of the files; UTF-8 when left out."""
+    examples: Above | None = None
+    """Train on so many examples only, below 1 on that share of them; drawn by ``seed``."""
+    held_out: Annotated[float, Interval(gt=0, lt=1)] = 0.1
+    """Share of the training examples that is validated on where there is no validation file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,8 +250,12 @@ class Recipe:
     """``name`` (the word for the file in ptk/objectives) and that objective's own settings."""
     model: Mapping[str, Any] = field(default_factory=dict)
     """``type`` and the settings of its configuration class in transformers."""
+    task: TaskSpec | None = None
+    """What to fine-tune on, instead of ``corpus``."""
     init: str | None = None
     """Weights to start from: a run, a model folder or a hub id."""
+    from_scratch: bool = False
+    """Of ``init`` take only the architecture (and of a task the tokenizer): draw the weights afresh, to compare."""
     train: TrainSpec = field(default_factory=TrainSpec)
     evaluate: EvaluateSpec = field(default_factory=EvaluateSpec)
     track: Literal["tensorboard", "wandb"] | None = None

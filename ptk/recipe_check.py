@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from ptk.recipe import BatchRamp, CorpusSource, Phase, Recipe
+from ptk.recipe import BatchRamp, CorpusSource, Phase, Recipe, TaskSpec
 from ptk.recipe_merge import BATCH, DURATION, EXCLUSIVE, SECTIONS, Alternatives
 from ptk.recipe_yaml import Fault, Placed, shown, shown_key
 
@@ -90,6 +90,7 @@ def _known_keys(kind: Any) -> dict[tuple[str, ...], list[str]]:
     if kind is Recipe:
         kinds |= {(name,): section for name, section in SECTIONS.items()}
         kinds |= {("corpus",): CorpusSource, ("train", "phases"): Phase, ("train", "batch_ramp"): BatchRamp}
+        kinds |= {("task",): TaskSpec}
     return {path: [f.name for f in fields(k)] if is_dataclass(k) else [] for path, k in kinds.items()}
 
 
@@ -165,13 +166,11 @@ def _kind(value: object) -> str:
 
 
 def _rules(tree: Placed) -> Iterator[Fault]:
-    name, corpus, train = tree.at("name"), tree.at("corpus"), tree.at("train")
+    name, train = tree.at("name"), tree.at("train")
     if name and isinstance(name.value, str) and not is_slug(name.value):
         allowed = "use letters, digits, - _ . (not first, not two in a row), 100 at most"
         yield Fault(name.place, "name", f"{shown(name.value)} cannot name a folder; {allowed}")
-    if not corpus or corpus.value in (None, []):
-        place = corpus.place if corpus else tree.place
-        yield Fault(place, "corpus", "missing; name a file, folder, glob, python-docs or a dataset of the hub")
+    yield from _subject(tree)
     for section, groups in EXCLUSIVE.items():
         for group in groups:
             yield from _one_of(group, tree.at(section), section)
@@ -182,6 +181,21 @@ def _rules(tree: Placed) -> Iterator[Fault]:
     if train is None or isinstance(train.value, dict):
         yield from _duration(train or Placed({}, tree.place))
         yield from _ramp(train or Placed({}, tree.place))
+
+
+def _subject(tree: Placed) -> Iterator[Fault]:
+    """A corpus or a task."""
+    corpus, task, scratch = (tree.at(key) for key in ("corpus", "task", "from_scratch"))
+    has_corpus = corpus is not None and corpus.value not in (None, [])
+    if task is None or task.value is None:
+        if not has_corpus:
+            place = corpus.place if corpus else tree.place
+            yield Fault(place, "corpus", "missing; name a file, folder, glob, python-docs or a dataset of the hub")
+        if scratch is not None and scratch.value is True:
+            yield Fault(scratch.place, "from_scratch", "is for fine-tuning; to pretrain afresh leave init out")
+        return
+    if has_corpus and corpus is not None:
+        yield Fault(corpus.place, "corpus", f"not with task ({task.place}), which brings its own text; keep one")
 
 
 def _one_of(group: Alternatives, section: Placed | None, key: str) -> Iterator[Fault]:

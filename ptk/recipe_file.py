@@ -8,7 +8,7 @@ import difflib
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from ptk.recipe_sections import (
     complete_objective,
     model_settings,
     objective_class,
+    with_head,
 )
 from ptk.recipe_yaml import (
     CoreDumper,
@@ -53,9 +54,10 @@ class Loaded:
     """Dotted key -> ``recipes/x.yaml:12``, ``override`` or ``default``."""
 
 
-def load(name_or_path: str, overrides: Sequence[str] = ()) -> Loaded:
+def load(name_or_path: str, overrides: Sequence[str] = (), beneath: Mapping[str, Any] | None = None) -> Loaded:
     """A recipe by path or bundled name, complete and checked, with ``section.key=value`` overrides.
 
+    ``beneath``: values for what neither the file nor an override sets.
     Raises RecipeError with one line a fault, all faults of all files and overrides at once.
     """
     path = find(name_or_path)
@@ -66,7 +68,8 @@ def load(name_or_path: str, overrides: Sequence[str] = ()) -> Loaded:
     changes = read_overrides(overrides, faults)
     if extends := changes.value.pop("extends", None):
         faults.append(Fault(extends.place, "extends", "belongs in a file, not in an override"))
-    tree = _settled(merge(tree, changes), path)
+    defaults = {key: Placed(value, Place("default")) for key, value in (beneath or {}).items()}
+    tree = _settled(merge(Placed(defaults, tree.place), merge(tree, changes)), path)
     unread |= {fault.place for fault in faults}
 
     found: list[Fault] = []
@@ -171,11 +174,16 @@ def _check_open_sections(tree: Placed, faults: list[Fault]) -> tuple[dict[str, A
     objective = tree.at("objective") or Placed({}, tree.place)
     model = tree.at("model") or Placed({}, tree.place)
     settings, complete = {}, {}
-    if isinstance(objective.value, dict) and (built := check_objective(objective, faults)) is not None:
+    task = tree.at("task")
+    if isinstance(objective.value, dict) and task is not None and isinstance(task.value, dict):
+        objective = with_head(objective, task)
+    unnamed = task is not None and objective.value == {}  # files of the user's own tell which head
+    if isinstance(objective.value, dict) and not unnamed and (built := check_objective(objective, faults)) is not None:
         complete = complete_objective(objective.value["name"].value, built)
     if isinstance(model.value, dict):
         init = tree.at("init")
-        settings = check_model(model, init is not None and init.value is not None, faults)
+        has_init = init is not None and init.value is not None
+        settings = check_model(model, has_init or task is not None, faults)
     return complete, settings
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
-from ptk import objectives
+from ptk import objectives, tasks
 from ptk.errors import RecipeError
 from ptk.models import own_settings
 from ptk.recipe import Recipe
 from ptk.recipe_check import suggest, unknown_key, validate
 from ptk.recipe_yaml import Fault, Place, Placed, shown, shown_key
+from ptk.tasks.task import HEADS
 
 
 def objective_class(name: str) -> type:
@@ -62,6 +63,17 @@ def model_settings(recipe: Recipe) -> dict[str, Any]:
         return settings
     names = _config_class(recipe.model["type"]).attribute_map
     return {names.get(key, key): value for key, value in settings.items()}
+
+
+def with_head(objective: Placed, task: Placed) -> Placed:
+    """The ``objective:`` section of a recipe for a task, with the name of the task's head where it is known."""
+    name, kind = task.at("name"), task.at("kind")
+    found: Any = kind.value if kind else ""
+    if not found and name is not None and name.value in tasks.names():
+        found = tasks.find(name.value).kind
+    if objective.at("name") or found not in HEADS:
+        return objective
+    return Placed({"name": Placed(HEADS[found], task.place), **objective.value}, objective.place)
 
 
 def check_objective(section: Placed, faults: list[Fault], prefix: str = "objective") -> Any:

@@ -18,11 +18,15 @@ FIXED = (
     "tokenizer",
     "objective",
     "model",
+    "task",
     "init",
+    "from_scratch",
     "evaluate.share",
     "evaluate.tail",
 )
-FIXED_TRAIN = ("length", "batch_size", "batch_tokens", "batch_ramp", "phases", "optimizer", "precision")
+SETTLED = ("labels", "metrics")  # of an objective: what a task's files and its entry say where the recipe does not
+FIXED_TRAIN = ("length", "batch_size", "batch_tokens", "batch_ramp", "length_window", "phases", "optimizer")
+FIXED_TRAIN += ("precision", "head_lr", "layer_decay", "freeze", "unfreeze_every")
 
 
 def resumed(new: Recipe, old: Recipe, talk: Talk) -> Recipe:
@@ -35,6 +39,14 @@ def resumed(new: Recipe, old: Recipe, talk: Talk) -> Recipe:
     if new.train.auto_batch:  # found already; another division would be another dropout
         found = {"micro_batch_size": old.train.micro_batch_size, "micro_batch_tokens": old.train.micro_batch_tokens}
         new = replace(new, train=replace(new.train, auto_batch=False, **found))
+    if new.task is not None:  # what was found in its files, and followed from its kind
+        found = {key: old.objective[key] for key in SETTLED if not new.objective.get(key) and key in old.objective}
+        follows = {key: old.objective[key] for key in ("name", "problem") if key in old.objective}
+        path = new.tokenizer.path or old.tokenizer.path
+        objective = {**new.objective, **found, **follows}
+        if not (new.train.micro_batch_size or new.train.micro_batch_tokens):
+            new = replace(new, train=replace(new.train, micro_batch_tokens=old.train.micro_batch_tokens))
+        new = replace(new, objective=objective, tokenizer=replace(new.tokenizer, path=path))
     before, now = flat(old), flat(new)
     changed = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
     fixed = (*FIXED, *(f"train.{name}" for name in FIXED_TRAIN))

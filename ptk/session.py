@@ -1,36 +1,33 @@
 """One process's part in a run: what a recipe and its data make, put together once.
 
-Everything here follows from (recipe, data, accelerator); nothing is trained and nothing is written.
+Everything here follows from (recipe, data, accelerator); nothing is trained and nothing is written. ``pretraining.py``
+and ``finetuning.py`` have the two kinds of sessions, which differ in where rows come from and in what is left.
 """
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import nn
 
 from ptk import checkpoint, recipe_file
-from ptk.data import batches, plan, rows
+from ptk.checkpoint import State
+from ptk.data import batches
 from ptk.data.plan import Plan
-from ptk.data.prepare import Data
-from ptk.data.rows import RowSource
-from ptk.data.split import Part
-from ptk.data.store import Store
 from ptk.data.tokenizer import Tokenizer
-from ptk.errors import DataError, RecipeError
+from ptk.errors import RecipeError
 from ptk.objectives.objective import Batch, Objective
 from ptk.processes import parallel
 from ptk.progress import Talk
-from ptk.recipe import EvaluateSpec, Phase, Recipe
+from ptk.recipe import Phase, Recipe
 from ptk.run import Run
-from ptk.step import Training, prepare
+from ptk.step import Losses, Training, prepare
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-VALIDATION_ROWS, VALIDATION_TOKENS = 64, 8192  # at a time on a device, at most
 
 
 def objective_of(recipe: Recipe) -> Objective:
@@ -48,45 +45,6 @@ def phases(recipe: Recipe) -> list[Phase]:
     own = [bool(phase.batch_size or phase.batch_tokens) for phase in train.phases]
     default = {"batch_size": size, "batch_tokens": train.batch_tokens}
     return [p if has else replace(p, **default) for p, has in zip(train.phases, own, strict=True)]
-
-
-def row_sources(
-    objective: Objective, store: Store, evaluate: EvaluateSpec, length: int, seed: int, part: Part, sources: int = 1
-) -> list[RowSource]:
-    """The rows of every objective of a mixture, from the whole corpus or from each of several ``sources``."""
-    own = range(sources) if sources > 1 else [None]
-    members = [member for _, member in objective.weighted().values()]
-    numbers = range(len(members)) if len(members) > 1 else [None]
-    return [
-        RowSource(store, member, evaluate, length, seed, part, source, number)
-        for number, member in zip(numbers, members, strict=True)
-        for source in own
-    ]
-
-
-def held_out_rows(
-    objective: Objective, store: Store, evaluate: EvaluateSpec, length: int, part: Part = "validation"
-) -> list[RowSource]:
-    scored = objective.for_validation(evaluate.mask_rate)
-    return row_sources(scored, store, evaluate, length, evaluate.seed, part)
-
-
-def make_plan(recipe: Recipe, objective: Objective, data: Data) -> Plan:
-    """The plan of all phases. ``train.epochs`` becomes steps here."""
-    stages = []
-    weights = [source.weight for source in recipe.corpus]
-    weights = weights if len(set(weights)) > 1 else [1.0]
-    shares = [share for share, _ in objective.weighted().values()]
-    for phase in phases(recipe):
-        sources = row_sources(objective, data.store, recipe.evaluate, phase.length, recipe.seed, "train", len(weights))
-        for source in sources:
-            source.objective.check(source.documents, data.tokenizer, phase.length, held_out=False)
-        batch = (phase.batch_size, phase.batch_tokens)
-        stages.append(plan.stage(sources, weights, phase.steps, *batch, shares, recipe.train.batch_ramp))
-    made = Plan(tuple(stages), recipe.seed)
-    if recipe.train.epochs is None:
-        return made
-    return with_steps(made, made.steps_of(recipe.train.epochs))
 
 
 def with_steps(made: Plan, steps: int) -> Plan:
@@ -119,27 +77,6 @@ def check_division(recipe: Recipe, processes: int) -> None:
             )
 
 
-def held_out_batches(
-    objective: Objective, sources: Sequence[RowSource], tokenizer: Tokenizer, examples: int, accelerator: "Accelerator"
-) -> list[Batch]:
-    """This process's batches of at most ``examples`` rows, always the same ones (ENG-4).
-
-    ``sources`` has one for each member of the objective, which gives its share of the rows, as in training.
-    """
-    found: list[Batch] = []
-    for (share, _), source in zip(objective.weighted().values(), sources, strict=True):
-        source.objective.check(source.documents, tokenizer, source.length, held_out=True)
-        table = rows.rows(source, 0)
-        if not len(table):
-            raise DataError(
-                f"no held-out rows of {source.length} tokens; raise evaluate.share (now {source.evaluate.share})"
-            )
-        most = min(VALIDATION_ROWS, max(1, VALIDATION_TOKENS // source.length))
-        mine = batches.Division(accelerator.process_index, accelerator.num_processes, most)
-        found += batches.held_out(table, max(1, round(examples * share)), tokenizer, mine, source.seed)
-    return found
-
-
 def of_its_own(recipe: Recipe, model: nn.Module) -> list[str]:
     """The ``model:`` settings that weights to start from (``init``) have otherwise, and keep."""
     wanted = recipe_file.model_settings(recipe) if recipe.init else {}
@@ -152,12 +89,32 @@ def parameter_count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+class Data(Protocol):
+    """What a session is about, before any objective."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+    @property
+    def fingerprint(self) -> str:
+        """Of text and tokenizer: another one is another run (R7, D14)."""
+        ...
+
+    @property
+    def origin(self) -> str:
+        """The files, for people."""
+        ...
+
+    def fingerprints(self) -> dict[str, str]:
+        """Name -> fingerprint, for environment.json."""
+        ...
+
+
 @dataclass(frozen=True)
-class Session:
+class Session(ABC):
     recipe: Recipe
     run: Run
-    data: Data
-    objective: Objective
+    data: Any  # a Data
+    objective: Any  # an Objective
     plan: Plan
     accelerator: "Accelerator"
     talk: Talk
@@ -172,7 +129,8 @@ class Session:
     def fresh_model(self) -> nn.Module:
         """The same weights for the same seed, whatever was drawn before."""
         torch.manual_seed(self.recipe.seed)
-        own = {"type": self.recipe.model.get("type"), "init": self.recipe.init}
+        own = {name: getattr(self.recipe, name) for name in ("init", "from_scratch")}
+        own["type"] = self.recipe.model.get("type")
         settings = {**own, **recipe_file.model_settings(self.recipe)}
         return self.objective.model(settings, self.data.tokenizer, self.length)
 
@@ -202,9 +160,28 @@ class Session:
             self.accelerator,
         )
 
-    def held_out(self) -> list[RowSource]:
-        return held_out_rows(self.objective, self.data.store, self.recipe.evaluate, self.plan.stages[-1].length)
+    @classmethod
+    @abstractmethod
+    def prepared(cls, recipe: Recipe, talk: Talk) -> tuple[Recipe, Any, Data]:
+        """The recipe with what only its data know, its objective, and the data; built now, or found in the cache."""
 
+    @staticmethod
+    @abstractmethod
+    def plan_of(recipe: Recipe, objective: Any, data: Any) -> Plan:
+        """The plan of all phases. ``train.epochs`` becomes steps here."""
+
+    @abstractmethod
+    def about(self, model: nn.Module) -> Iterator[str]:
+        """What is trained on, from what, and what is held out, in lines."""
+
+    @abstractmethod
     def held_out_batches(self) -> list[Batch]:
-        examples = self.recipe.evaluate.examples
-        return held_out_batches(self.objective, self.held_out(), self.data.tokenizer, examples, self.accelerator)
+        """This process's batches of what is validated on, always the same ones (ENG-4)."""
+
+    @abstractmethod
+    def results(self, model: nn.Module, state: State, losses: Losses, fixed: Sequence[Batch]) -> dict[str, Any]:
+        """results.json. ``losses`` are those of the last validation, ``fixed`` its batches."""
+
+    @abstractmethod
+    def card(self, model: nn.Module, results: Mapping[str, Any]) -> str:
+        """The model card."""

@@ -15,7 +15,7 @@ from torch import nn
 from ptk import faults, optim, schedules
 from ptk.checkpoint import State
 from ptk.metrics import Mean, merge
-from ptk.models import checks
+from ptk.models import checks, depth
 from ptk.objectives.objective import Batch, Objective
 from ptk.processes import parallel
 from ptk.processes.heartbeat import WAITING
@@ -64,7 +64,8 @@ class Training:
         counts, (most, *flags) = self.over_processes([*local, tokens], [len(batches), *flags])
         rounds = most if self.strategy.lockstep else len(batches)
         for group in self.strategy.optimizer.param_groups:
-            group["lr"] = self.lr(state.step)
+            begun = state.step >= group.get("from_step", 0)  # gradual unfreezing
+            group["lr"] = self.lr(state.step) * group.get("lr_scale", 1.0) * begun
         parts = [self.backward(batches, number, rounds, names, counts, state.step) for number in range(rounds)]
         norm = self.strategy.step(self.spec.clip or math.inf)
         state.tokens += int(counts[-1])
@@ -133,8 +134,13 @@ def prepare(
     if spec.compile:
         module.compile()
 
+    if spec.freeze is not None:
+        depth.freeze(model, spec.freeze)
+
     def make() -> torch.optim.Optimizer:
-        groups = optim.parameter_groups(model, spec.weight_decay)
+        own = spec.head_lr or spec.unfreeze_every or spec.layer_decay < 1
+        rates = depth.rates(model, spec, fidelity) if own else None
+        groups = optim.parameter_groups(model, spec.weight_decay, rates)
         return optim.build(spec.optimizer, groups, spec.lr, spec.betas, spec.eps)
 
     warmup = schedules.warmup_steps(spec.warmup, steps)

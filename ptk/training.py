@@ -1,4 +1,4 @@
-"""``ptk pretrain``: from a recipe to a finished run directory."""
+"""From a recipe to a finished run directory, whether it pretrains or fine-tunes: a Session says what differs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -11,10 +11,8 @@ from torch import nn
 from ptk import __version__, checkpoint, device, engine, export, files, measuring, recipe_file
 from ptk import run as runs
 from ptk.checkpoint import State
-from ptk.data import batches, prepare, rows
-from ptk.data.split import split
+from ptk.data import batches, rows
 from ptk.errors import CheckpointError, RecipeError
-from ptk.evaluation import held_out
 from ptk.measuring import measured
 from ptk.objectives.objective import Batch
 from ptk.processes import launch
@@ -23,12 +21,17 @@ from ptk.progress import Bar, Talk
 from ptk.recipe import Recipe
 from ptk.resuming import resumed
 from ptk.saving import Saver
-from ptk.session import Session, check_division, make_plan, objective_of, of_its_own, parameter_count
+from ptk.session import Session, check_division, parameter_count
 from ptk.step import Losses, Training
 
 
-def pretrain(
-    recipe: Recipe, folder: Path, resume: bool = False, overwrite: bool = False, talk: Talk | None = None
+def carry_out(
+    kind: type[Session],
+    recipe: Recipe,
+    folder: Path,
+    resume: bool = False,
+    overwrite: bool = False,
+    talk: Talk | None = None,
 ) -> dict[str, Any]:
     """Run a recipe: the run directory is left behind, its results are returned.
 
@@ -38,7 +41,7 @@ def pretrain(
     run = runs.open_run(folder, resume, overwrite, writes=device.is_main())
     try:
         run.status("running")
-        results = pretrain_in(run, recipe, resume, talk)
+        results = carry_out_in(run, kind, recipe, resume, talk)
         run.status("finished", exit_code=0)
         return results
     except BaseException as error:
@@ -49,25 +52,36 @@ def pretrain(
         runs.unlock(run)
 
 
-def pretrain_in(run: runs.Run, recipe: Recipe, resume: bool, talk: Talk) -> dict[str, Any]:
-    if resume and run.recipe.exists():
-        recipe = resumed(recipe, recipe_file.load(str(run.recipe)).recipe, talk)
+def kind_of(recipe: Recipe) -> type[Session]:
+    """The kind of session that a recipe describes."""
+    if recipe.task is None:
+        from ptk.pretraining import Pretraining
+
+        return Pretraining
+    from ptk.finetuning import Finetuning
+
+    return Finetuning
+
+
+def carry_out_in(run: runs.Run, kind: type[Session], recipe: Recipe, resume: bool, talk: Talk) -> dict[str, Any]:
+    before = recipe_file.load(str(run.recipe)).recipe if resume and run.recipe.exists() else None
+    if before:
+        recipe = resumed(recipe, before, talk)
     precision = device.precision(recipe.train.precision, device.kind())
     recipe = replace(recipe, train=replace(recipe.train, precision=precision))
     talk.say(f"{recipe.name}: {device.describe(precision)}; run directory {run.folder}")
     check_division(recipe, launch.processes())
     # Before any process group is there: the others wait for a file lock as long as it takes, not for a time-out.
-    data = prepare.prepare(recipe.corpus, recipe.tokenizer, talk)
-    objective = objective_of(recipe)
-    made = make_plan(recipe, objective, data)
-    session = Session(recipe, run, data, objective, made, device.accelerator(precision, recipe.train.timeout), talk)
+    recipe, objective, data = kind.prepared(recipe, talk)
+    made = kind.plan_of(recipe, objective, data)
+    session = kind(recipe, run, data, objective, made, device.accelerator(precision, recipe.train.timeout), talk)
     model = session.fresh_model()
     if recipe.train.auto_batch or recipe.train.minutes is not None:
         session = measured(session, model)
         model = session.fresh_model()
     session = replace(session, recipe=settled(session))
     if run.writes:
-        kept = recipe.train.keep + recipe.train.keep_best + 1  # an old one goes when the new one is there
+        kept = recipe.train.keep + engine.keeps_best(recipe.train) + 1  # an old one goes when the new one is there
         files.require_space(run.folder, checkpoint.size(model, kept) - files.size(run.checkpoints, run.model))
     state, extra = restore(session, model) if resume else (State(), {})
     write_recipe(session)  # not before the checkpoint is known to be of this text
@@ -101,14 +115,14 @@ def pretrain_in(run: runs.Run, recipe: Recipe, resume: bool, talk: Talk) -> dict
 
 def best_checkpoint(session: Session, state: State) -> Path | None:
     """The checkpoint that ``model/`` is made of, where that is not the last."""
-    if not session.recipe.train.keep_best or state.best is None or state.best[0] == state.step:
+    if not engine.keeps_best(session.recipe.train) or state.best is None or state.best[0] == state.step:
         return None
-    step, loss = state.best
+    step = state.best[0]
     path = checkpoint.folder_of(session.run.checkpoints, step)
     if reason := checkpoint.fault(path):
         session.talk.warn(f"{path}: {reason}; model/ is made of the last step instead of the best")
         return None
-    session.talk.say(f"model/ is made of step {step}, whose validation loss of {loss:.4f} was the lowest")
+    session.talk.say(f"model/ is made of step {step}, whose validation was the best")
     return path
 
 
@@ -128,9 +142,7 @@ def write_recipe(session: Session) -> None:
             device=device.describe(session.recipe.train.precision),
             precision=session.recipe.train.precision,
             processes=session.accelerator.num_processes,
-            corpus=session.data.corpus.fingerprint,
-            tokenizer=session.data.tokenizer.fingerprint,
-            store=session.data.store.fingerprint,
+            **session.data.fingerprints(),
         )
 
 
@@ -156,24 +168,21 @@ def restore(session: Session, model: nn.Module) -> tuple[State, dict[str, Any]]:
 
 def same_store(session: Session, before: str) -> None:
     """Raises RecipeError when the corpus or tokenizer is not what the run began with (R7, D14)."""
-    now = session.data.store.fingerprint
+    now = session.data.fingerprint
     if before != now:
-        paths = ", ".join(source.path for source in session.recipe.corpus)
         raise RecipeError(
-            f"--resume: the text or tokenizer has changed since the run began ({paths}: store {before}, now {now}); "
+            f"--resume: the text or tokenizer has changed since the run began ({session.data.origin}: store {before}, "
+            f"now {now}); "
             "put it back, or use another --run for a new run"
         )
 
 
 def describe(session: Session, model: nn.Module) -> None:
     """The lines before the first step: what is trained, on how much, for how long."""
-    made, talk, store = session.plan, session.talk, session.data.store
-    held = split(store, session.recipe.evaluate)[1]
-    talk.say(f"held out: {held.rule} ({held.lengths().sum():,} of {store.manifest['tokens']:,} tokens)")
+    made, talk = session.plan, session.talk
+    for line in session.about(model):
+        talk.say(line)
     talk.say(f"model: {type(model).__name__}, {parameter_count(model):,} parameters")
-    kept = of_its_own(session.recipe, model) + (session.objective.kept(model) if session.recipe.init else [])
-    if kept:
-        talk.warn(f"init: {session.recipe.init} brings its own {', '.join(kept)}")
     for number, stage in enumerate(made.stages):
         size = f"{stage.batch_size:,} rows" if stage.batch_size else f"{stage.batch_tokens:,} tokens"
         size += f" (from {stage.ramp.start:,} on, in {stage.ramp.steps:,} steps)" if stage.ramp else ""
@@ -197,7 +206,7 @@ def run_loop(session: Session, training: Training, state: State, validate: Calla
     about = {
         "ptk": __version__,
         "processes": accelerator.num_processes,
-        "store": session.data.store.fingerprint,
+        "store": session.data.fingerprint,
     }
     heartbeat = Heartbeat(run.folder, accelerator.process_index, accelerator.num_processes, recipe.train.timeout)
     saver = Saver(run.checkpoints, about, recipe.train.keep, run.writes, session.talk.warn)
@@ -239,26 +248,21 @@ def tracked(session: Session) -> Callable[[Mapping[str, Any]], None]:
 
 def finish(session: Session, model: nn.Module, state: State, losses: Losses, fixed: Sequence[Batch]) -> dict[str, Any]:
     """Score, export, and write results.json. ``fixed`` are this process's held-out batches."""
-    recipe, run = session.recipe, session.run
-    sources = session.held_out()
-    results = {
-        "task": recipe.objective["name"],
-        "split": "validation",
-        **held_out.scores(session.objective, losses, sources[0].documents),
-        "baselines": held_out.baselines(session.objective, sources, fixed, session.accelerator),
-        "model": str(run.model),
-        "seed": recipe.seed,
-        "steps": state.step,
-        "tokens": state.tokens,
-        "seconds": round(state.seconds, 1),
-    }
+    run = session.run
+    results = session.results(model, state, losses, fixed)
+    results |= {"steps": state.step, "tokens": state.tokens, "seconds": round(state.seconds, 1)}
     if run.writes:
-        rules = session.objective.notes(recipe.fidelity, model.config.model_type)  # type: ignore[union-attr]
-        if recipe.fidelity == "paper" and recipe.train.schedule == "linear":
-            rules = [*rules, "OPT-2: the learning rate jumps down at the end of the warm-up"]
-        if recipe.fidelity == "paper" and recipe.train.schedule == "product":
-            rules = [*rules, "OPT-3: the first update has a learning rate of 0"]
-        text = export.card(model, session.data.tokenizer, recipe, results, rules, session.objective.remarks())
+        text = session.card(model, results)
         export.export(run.model, model, session.data.tokenizer, session.objective.around, text)
         files.write_json(run.folder / "results.json", results)
     return results
+
+
+def schedule_notes(recipe: Recipe) -> list[str]:
+    """The oddities of the original schedules that ``fidelity: paper`` reproduces, for the model card."""
+    if recipe.fidelity != "paper":
+        return []
+    return {
+        "linear": ["OPT-2: the learning rate jumps down at the end of the warm-up"],
+        "product": ["OPT-3: the first update has a learning rate of 0"],
+    }.get(recipe.train.schedule, [])

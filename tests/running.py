@@ -9,20 +9,26 @@ from safetensors.torch import load_file
 
 from ptk import device, recipe_file
 from ptk.checkpoint import State
-from ptk.data import prepare
 from ptk.progress import Talk
+from ptk.recipe import Recipe
 from ptk.run import Run
-from ptk.session import Session, make_plan, objective_of
+from ptk.session import Session
+from ptk.training import carry_out, kind_of
 
 QUIET = Talk(quiet=True)
 
 
 def session(path: Path, *overrides: str) -> Session:
     recipe = recipe_file.load(str(path), overrides).recipe
-    data = prepare.prepare(recipe.corpus, recipe.tokenizer, QUIET)
-    objective = objective_of(recipe)
-    plan = make_plan(recipe, objective, data)
-    return Session(recipe, Run(path.parent / "run"), data, objective, plan, device.accelerator("fp32"), QUIET)
+    kind = kind_of(recipe)
+    recipe, objective, data = kind.prepared(recipe, QUIET)
+    plan = kind.plan_of(recipe, objective, data)
+    return kind(recipe, Run(path.parent / "run"), data, objective, plan, device.accelerator("fp32"), QUIET)
+
+
+def carried_out(recipe: Recipe, folder: Path, **options: bool) -> dict[str, Any]:
+    """Pretrained or fine-tuned, as the recipe says."""
+    return carry_out(kind_of(recipe), recipe, folder, talk=QUIET, **options)
 
 
 def trajectory(made: Session, steps: int = 8) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:

@@ -18,9 +18,9 @@ from ptk import checkpoint, engine, faults, files, recipe_file
 from ptk.checkpoint import State
 from ptk.errors import CheckpointError, DiskError
 from ptk.metrics import Mean
+from ptk.pretraining import pretrain
 from ptk.run import Run
 from ptk.saving import Saver
-from ptk.training import pretrain
 
 
 def save(folder: Path, step: int, keep: int = 2, best: int | None = None, warn=print) -> None:

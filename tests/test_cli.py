@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ptk import recipe_file
+from ptk.pretraining import pretrain
 from ptk.progress import Talk, clean
-from ptk.training import pretrain
 
 
 def ptk(environment, *words: str, text: str | None = None, **more) -> subprocess.CompletedProcess:
@@ -126,7 +126,7 @@ def test_missing_text_and_missing_model_have_their_exit_codes(environment, tmp_p
 
 def test_training_from_a_built_store_imports_no_datasets(environment, tiny, tmp_path):
     code = (
-        "import sys\nfrom ptk import recipe_file\nfrom ptk.training import pretrain\nfrom pathlib import Path\n"
+        "import sys\nfrom ptk import recipe_file\nfrom ptk.pretraining import pretrain\nfrom pathlib import Path\n"
         f"pretrain(recipe_file.load({str(tiny())!r}).recipe, Path({str(tmp_path / 'run')!r}))\n"
         "print([m for m in ('datasets', 'pyarrow', 'pandas') if m in sys.modules])"
     )

@@ -18,9 +18,9 @@ from running import QUIET, equal, logged, session, trajectory, weights
 from ptk import recipe_file
 from ptk.checkpoint import State
 from ptk.errors import DivergedError
+from ptk.pretraining import pretrain
 from ptk.run import Run
 from ptk.session import Session
-from ptk.training import pretrain
 
 NO_DROPOUT = (
     "{type: bert, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 64, "

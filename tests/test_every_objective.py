@@ -1,4 +1,4 @@
-"""What must hold for every objective: any division of a batch, any stop, the same steps; and it learns."""
+"""What must hold for every objective and head: any division of a batch, any stop, the same steps; and it learns."""
 
 import os
 import signal
@@ -6,7 +6,8 @@ import signal
 import pytest
 import torch
 from conftest import EVERY_OBJECTIVE, sections_of
-from running import QUIET, equal, logged, same_checkpoint, session, trajectory
+from running import QUIET, carried_out, equal, logged, same_checkpoint, session, trajectory
+from tiny_tasks import EVERY_HEAD, write_recipe
 
 from ptk import device, inspection, recipe_file
 from ptk.checkpoint import State
@@ -14,15 +15,25 @@ from ptk.data.plan import Plan
 from ptk.errors import Interrupted
 from ptk.evaluation import pretrained
 from ptk.prediction import lines
+from ptk.pretraining import pretrain
 from ptk.step import Training
-from ptk.training import pretrain
 
-every = pytest.mark.parametrize("name", EVERY_OBJECTIVE)
+every = pytest.mark.parametrize("name", [*EVERY_OBJECTIVE, *EVERY_HEAD])
+
+
+@pytest.fixture
+def recipe_of(tiny, tmp_path):
+    """A recipe file for one of EVERY_OBJECTIVE or EVERY_HEAD."""
+
+    def write(name: str, dropout: float):
+        return write_recipe(name, tmp_path, dropout) if name in EVERY_HEAD else tiny(**sections_of(name, dropout))
+
+    return write
 
 
 @every
-def test_micro_batches_change_nothing(tiny, name):
-    path = tiny(**sections_of(name, dropout=0.0))
+def test_micro_batches_change_nothing(recipe_of, name):
+    path = recipe_of(name, dropout=0.0)
     slow = "train.lr=3e-4"  # eight updates must not blow rounding up
     whole, gradients = trajectory(session(path, slow))
     for division in ("micro_batch_size=5", "micro_batch_size=1", "micro_batch_tokens=70"):
@@ -35,13 +46,13 @@ def test_micro_batches_change_nothing(tiny, name):
 
 
 @every
-def test_a_run_stopped_after_every_step_is_the_same_run(tiny, tmp_path, name, monkeypatch):
+def test_a_run_stopped_after_every_step_is_the_same_run(recipe_of, tmp_path, name, monkeypatch):
     """SIGTERM in each of 20 steps over two and a half epochs, dropout on, three micro-batches a step (R4)."""
-    path = tiny(**sections_of(name, dropout=0.1))
+    path = recipe_of(name, dropout=0.1)
     batch = sum(session(path).plan.stages[0].quota) // 8
     words = [f"train.batch_size={batch}", f"train.micro_batch_size={-(-batch // 3)}", "train.steps=20"]
     recipe = recipe_file.load(str(path), [*words, "train.eval_every=10", "train.save_every=100"]).recipe
-    pretrain(recipe, tmp_path / "whole", talk=QUIET)
+    carried_out(recipe, tmp_path / "whole")
     step, stops = Training.step, []
 
     def stopping(self, batches, state, flags):
@@ -53,8 +64,8 @@ def test_a_run_stopped_after_every_step_is_the_same_run(tiny, tmp_path, name, mo
     monkeypatch.setattr(Plan, "prepare_next", lambda *_: None)  # which would start a process each time
     for _ in range(19):
         with pytest.raises(Interrupted):
-            pretrain(recipe, tmp_path / "parts", resume=True, talk=QUIET)
-    pretrain(recipe, tmp_path / "parts", resume=True, talk=QUIET)
+            carried_out(recipe, tmp_path / "parts", resume=True)
+    carried_out(recipe, tmp_path / "parts", resume=True)
     assert stops == list(range(1, 21))
     assert same_checkpoint(tmp_path / "whole", tmp_path / "parts", 20)
     assert equal(tmp_path / "whole", tmp_path / "parts")
@@ -62,8 +73,8 @@ def test_a_run_stopped_after_every_step_is_the_same_run(tiny, tmp_path, name, mo
 
 
 @every
-def test_eight_rows_can_be_overfitted(tiny, name):
-    path = tiny(**sections_of(name, dropout=0.0))
+def test_eight_rows_can_be_overfitted(recipe_of, name):
+    path = recipe_of(name, dropout=0.0)
     steps = 400 if name.startswith("rtd") else 200  # what is to be detected changes as the generator learns
     made = session(path, f"train.steps={steps}", "train.lr=1e-2", "train.batch_size=8")
     model = made.fresh_model()
@@ -78,7 +89,7 @@ def test_eight_rows_can_be_overfitted(tiny, name):
     raise AssertionError(values)
 
 
-@every
+@pytest.mark.parametrize("name", EVERY_OBJECTIVE)
 def test_it_is_shown_checked_scored_and_answers(tiny, tiny_text, tmp_path, name, capsys, monkeypatch):
     """What a user does around a run, with the same numbers wherever they are told."""
     monkeypatch.chdir(tmp_path)

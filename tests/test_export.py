@@ -14,8 +14,8 @@ from ptk import recipe_file, training
 from ptk.data import tokenizer as tokenizers
 from ptk.errors import RecipeError
 from ptk.models import load
+from ptk.pretraining import pretrain
 from ptk.run import Run
-from ptk.training import pretrain
 
 PLAIN = """
 import json, sys

@@ -9,9 +9,9 @@ from running import QUIET, equal, session
 
 from ptk import measuring, recipe_file
 from ptk.errors import OutOfMemoryError
+from ptk.pretraining import pretrain
 from ptk.run import Run
 from ptk.step import Wrapped
-from ptk.training import pretrain
 
 
 def hold(monkeypatch, most: int) -> list[int]:

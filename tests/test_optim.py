@@ -93,6 +93,29 @@ def test_an_empty_group_is_left_out():
     assert [g["weight_decay"] for g in optim.parameter_groups(nn.LayerNorm(2), DECAY)] == [0.0]
 
 
+def test_groups_of_parameters_with_rates_of_their_own():
+    """Decayed and not decayed for each rate; what has none has 1 from the first step."""
+    model = Odd()
+    rates = {
+        model.lnx.weight: optim.Rate(0.5, 3),
+        model.lnx.bias: optim.Rate(0.5, 3),
+        model.scale.bias: optim.Rate(2.0),
+    }
+    groups = optim.parameter_groups(model, DECAY, rates)
+    assert [(g["weight_decay"], g["lr_scale"], g["from_step"]) for g in groups] == [
+        (DECAY, 1.0, 0),
+        (0.0, 1.0, 0),
+        (DECAY, 0.5, 3),
+        (0.0, 0.5, 3),
+        (0.0, 2.0, 0),
+    ]
+    assert names_of(model, groups)[2:] == [["lnx.weight"], ["lnx.bias"], ["scale.bias"]]
+    assert sum(len(g["params"]) for g in groups) == sum(p.requires_grad for p in model.parameters())
+    optimizer = optim.build("bert_adamw", groups, LR, BETAS, EPS)
+    optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    assert [group["lr_scale"] for group in optimizer.param_groups] == [1.0, 1.0, 0.5, 0.5, 2.0]
+
+
 # Optimizers ------------------------------------------------------------------------------------------------
 
 

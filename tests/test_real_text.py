@@ -12,9 +12,9 @@ from ptk.data import corpus as corpora
 from ptk.data import prepare
 from ptk.data import tokenizer as tokenizers
 from ptk.errors import DataError
+from ptk.pretraining import pretrain
 from ptk.progress import Talk
 from ptk.recipe import CorpusSource
-from ptk.training import pretrain
 
 pytestmark = pytest.mark.real_data
 QUIET = Talk(quiet=True)

@@ -15,8 +15,8 @@ from ptk import recipe_file
 from ptk import run as runs
 from ptk.errors import DiskError, OutOfMemoryError, RecipeError
 from ptk.models import load
+from ptk.pretraining import pretrain
 from ptk.progress import Talk
-from ptk.training import pretrain
 
 QUIET = Talk(quiet=True)
 

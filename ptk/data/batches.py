@@ -34,7 +34,8 @@ def encode(rows: Rows, row: int, tokenizer: Tokenizer, seed: int, progress: floa
 
 
 def stack(examples: Sequence[Example], padding: Mapping[str, int]) -> Batch:
-    """Pad every axis of every array to the longest and stack; ``attention_mask`` where rows differ in length.
+    """Pad every axis of every array to the longest and stack; ``attention_mask`` where rows differ in length, unless
+    the examples bring their own.
 
     Examples of different objectives may lack each other's arrays; those rows hold padding only.
     """
@@ -48,7 +49,7 @@ def stack(examples: Sequence[Example], padding: Mapping[str, int]) -> Batch:
                 stacked[(number, *(slice(size) for size in example[name].shape))] = example[name]
         batch[name] = torch.from_numpy(stacked)
     lengths = [len(example["input_ids"]) for example in examples]
-    if min(lengths) < max(lengths):
+    if min(lengths) < max(lengths) and "attention_mask" not in batch:
         mask = np.arange(max(lengths)) < np.array(lengths)[:, None]
         batch["attention_mask"] = torch.from_numpy(mask.astype(np.int64))
     return batch
@@ -62,16 +63,28 @@ def padding(sources: Sequence[RowSource], tokenizer: Tokenizer) -> dict[str, int
     return found
 
 
+def padded_size(example: Example) -> int:
+    """Tokens of a row, read or written."""
+    return max(example["input_ids"].size, np.size(example.get("labels", ())))
+
+
 def micro_batches(examples: Sequence[Example], division: Division) -> Iterator[Sequence[Example]]:
-    """Divide one process's examples, in order, by number or by tokens (rows x the longest, read or written)."""
+    """Divide one process's examples, by number or by tokens (rows x the longest, read or written).
+
+    They are sorted by length before, so that those of a part need little padding; which is speed alone.
+    """
+    if division.micro_batch_tokens is None and division.micro_batch_size is None:
+        yield examples
+        return
+    ordered = sorted(examples, key=padded_size)
     if division.micro_batch_tokens is None:
-        size = division.micro_batch_size or max(1, len(examples))
-        yield from (examples[start : start + size] for start in range(0, len(examples), size))
+        size = division.micro_batch_size or 1
+        yield from (ordered[start : start + size] for start in range(0, len(ordered), size))
         return
     part: list[Example] = []
     longest = 0
-    for example in examples:
-        size = max(len(example["input_ids"]), np.size(example.get("labels", ())))
+    for example in ordered:
+        size = padded_size(example)
         longest = max(longest, size)
         if part and longest * (len(part) + 1) > division.micro_batch_tokens:
             yield part

@@ -16,7 +16,7 @@ import numpy as np
 
 from ptk.data.permutation import keys, permute
 from ptk.data.rows import Ahead, Rows, RowSource, rows
-from ptk.errors import DataError
+from ptk.errors import DataError, RecipeError
 from ptk.recipe import BatchRamp
 
 
@@ -39,6 +39,7 @@ class Stage:
     batch_size: int | None = None  # rows
     batch_tokens: int | None = None  # instead: stored tokens at most
     ramp: BatchRamp | None = None  # smaller batches before those of batch_size
+    window: int = 1  # batches whose rows are sorted by length among them
 
     @property
     def length(self) -> int:
@@ -59,6 +60,7 @@ def stage(
     batch_tokens: int | None = None,
     shares: Sequence[float] = (1.0,),
     ramp: BatchRamp | None = None,
+    window: int = 1,
 ) -> Stage:
     """A stage of every source of the corpus, which have ``weights``, under every objective, which have ``shares``.
 
@@ -83,7 +85,11 @@ def stage(
             f"train.batch_size: a batch of {batch_size} rows, but an epoch of the corpus has only {total:,} of "
             f"{members[0].length} tokens; give more text or a smaller batch"
         )
-    return Stage(tuple(members), tuple(sizes), tuple(quota.tolist()), steps, batch_size, batch_tokens, ramp)
+    found = Stage(tuple(members), tuple(sizes), tuple(quota.tolist()), steps, batch_size, batch_tokens, ramp, window)
+    if window > 1 and (batch_tokens or ramp):
+        other = "batch_tokens" if batch_tokens else "batch_ramp"
+        raise RecipeError(f"train.length_window: not with train.{other}; give train.batch_size alone, or no window")
+    return found
 
 
 class Position(NamedTuple):
@@ -100,9 +106,10 @@ class Plan:
     seed: int
     _tables: dict[tuple[int, int, int], Rows] = field(default_factory=dict, repr=False, compare=False)
     _bounds: dict[tuple[int, int], np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    _window: dict[tuple[int, int, int], np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, object]:
-        return {"stages": self.stages, "seed": self.seed, "_tables": {}, "_bounds": {}}
+        return {"stages": self.stages, "seed": self.seed, "_tables": {}, "_bounds": {}, "_window": {}}
 
     @property
     def steps(self) -> int:
@@ -148,6 +155,8 @@ class Plan:
             bounds = self.token_bounds(number, epoch)
             batch = step % self.steps_per_epoch(number) % (len(bounds) - 1)
             return self.places(number, epoch, np.arange(bounds[batch], bounds[batch + 1]))
+        if where.window > 1:
+            return self.places(number, epoch, self.of_like_length(number, epoch, step % self.steps_per_epoch(number)))
         epochs, index = np.divmod(np.arange(where.begin(step), where.begin(step + 1)), self.per_epoch(number))
         return [place for e in np.unique(epochs).tolist() for place in self.places(number, e, index[epochs == e])]
 
@@ -169,6 +178,32 @@ class Plan:
             mixed = permute(row[these], where.rows[m], keys(self.seed, number, m, e)) if len(edges) > 2 else row[these]
             row[these] = mixed % len(self.rows(number, m, e))
         return member, own_epoch, row
+
+    def of_like_length(self, number: int, epoch: int, batch: int) -> np.ndarray:
+        """Positions, in an epoch's order, of the rows of one of its batches, which are of nearly equal length.
+
+        The rows of ``window`` batches in a row are sorted by length (ties as they come), divided into those batches,
+        and the batches shuffled: a function of the epoch's order and nothing else.
+        """
+        where = self.stages[number]
+        key = (number, epoch, batch // where.window)
+        if key not in self._window:
+            first, size = key[2] * where.window, where.batch_size or 1
+            count = min(where.window, self.steps_per_epoch(number) - first)
+            positions = np.arange(first * size, (first + count) * size)
+            lengths = self.lengths(number, *self.order(number, epoch, positions))
+            batches = positions[np.argsort(lengths, kind="stable")].reshape(count, size)
+            self._window = {key: batches[permute(np.arange(count), count, keys(self.seed, *key))]}
+        return self._window[key][batch % where.window]
+
+    def lengths(self, number: int, member: np.ndarray, own_epoch: np.ndarray, row: np.ndarray) -> np.ndarray:
+        """Tokens that are read of each row, given as ``order`` gives them."""
+        found = np.empty(len(row), np.int64)
+        for m, e in np.unique(np.stack([member, own_epoch]), axis=1).T.tolist():
+            these = (member == m) & (own_epoch == e)
+            objective = self.stages[number].members[m].objective
+            found[these] = objective.reads(self.rows(number, m, e).lengths()[row[these]])
+        return found
 
     def own_epochs(self, number: int, member: int, epoch: int) -> range:
         """The epochs of its own that a member goes through in one epoch of a stage."""
@@ -199,12 +234,7 @@ class Plan:
         """Where batches of at most ``batch_tokens`` (and at least one row) begin in an epoch's order."""
         if (number, epoch) not in self._bounds:
             where = self.stages[number]
-            member, own_epoch, row = self.order(number, epoch, np.arange(sum(where.quota)))
-            lengths = np.empty(len(row), np.int64)
-            for m, e in np.unique(np.stack([member, own_epoch]), axis=1).T.tolist():
-                these = (member == m) & (own_epoch == e)
-                objective = where.members[m].objective
-                lengths[these] = objective.reads(self.rows(number, m, e).lengths()[row[these]])
+            lengths = self.lengths(number, *self.order(number, epoch, np.arange(sum(where.quota))))
             for old in [key for key in self._bounds if key[0] != number or 0 < key[1] < epoch - 1]:
                 del self._bounds[old]
             self._bounds[number, epoch] = token_bounds(np.cumsum(lengths), where.batch_tokens or 1)

@@ -31,6 +31,21 @@ class Data:
     tokenizer: Tokenizer
     store: Store
 
+    @property
+    def fingerprint(self) -> str:
+        return self.store.fingerprint
+
+    @property
+    def origin(self) -> str:
+        return ", ".join(source.path for source in self.corpus.sources)
+
+    def fingerprints(self) -> dict[str, str]:
+        return {
+            "corpus": self.corpus.fingerprint,
+            "tokenizer": self.tokenizer.fingerprint,
+            "store": self.store.fingerprint,
+        }
+
 
 def prepare(sources: tuple[CorpusSource, ...], spec: TokenizerSpec, talk: Talk) -> Data:
     """Corpus, tokenizer and store: found in the cache, or built; what was guessed and dropped is said."""

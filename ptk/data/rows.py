@@ -56,7 +56,8 @@ class RowSource:
         return files.fingerprint("rows", FORMAT, kind, settings, self.length, self.seed, held)
 
     def folder(self, epoch: int) -> Path:
-        return self.store.folder / "rows" / self.key / f"epoch-{epoch:06d}"
+        number = epoch if self.objective.rows_change else 0
+        return self.store.folder / "rows" / self.key / f"epoch-{number:06d}"
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name != "documents"}
@@ -191,11 +192,15 @@ class Rows:
         tokens = self.source.store.tokens
         where = spans[offsets[index] : offsets[index + 1]].tolist()
         segments = [tokens[start:stop].astype(np.int64) for start, stop, *_ in where]
-        own = {name: int(column[index]) for name, column in columns.items()}
+        own = {name: column[index].tolist() for name, column in columns.items()}
         return Row(segments, own, [mark for _, _, *marks in where for mark in marks])
 
     def lengths(self) -> np.ndarray:
         """Stored tokens of each row (specials are not counted)."""
+        return self._lengths
+
+    @cached_property
+    def _lengths(self) -> np.ndarray:
         sizes = np.concatenate([[0], np.cumsum(self.table.spans[:, 1] - self.table.spans[:, 0])])
         return np.diff(sizes[self.table.offsets])
 

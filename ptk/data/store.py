@@ -66,6 +66,11 @@ class Store:
     def sources(self) -> np.ndarray:
         return files.array(self.folder / "sources.npy")
 
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Of the examples of a task (ptk/tasks/store.py): a label of each document, or of each sentence (a word)."""
+        return files.array(self.folder / "labels.npy")
+
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder}
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import tokenizers
@@ -21,7 +21,7 @@ from tokenizers import AddedToken, decoders, processors
 
 from ptk.errors import DataError
 
-Around = Literal["segments", "end", "nothing"]  # what stands around a text
+Around = Literal["segments", "end", "nothing", "head"]  # what stands around a text
 KINDS = {"WordPiece": "wordpiece", "BPE": "bpe", "Unigram": "unigram", "WordLevel": "word"}
 ROLE_OF = {"[CLS]": "cls", "[SEP]": "sep", "[MASK]": "mask"}  # of tokens that are added by these names
 IDEOGRAPHS = ("\u3400\u4dbf", "\u4e00\u9fff", "\uf900\ufaff", "\U00020000\U0002a6df", "\U0002a700\U0002ceaf")
@@ -38,6 +38,28 @@ def is_punctuation(char: str) -> bool:
 def is_ideograph(char: str) -> bool:
     """Whether ``char`` is a CJK ideograph, each of which BERT takes for a word (TOK-1)."""
     return any(first <= char <= last for first, last in IDEOGRAPHS)
+
+
+class Frame(NamedTuple):
+    """What stands around n texts that a head reads: n + 1 parts, the first in front, the last behind."""
+
+    parts: tuple[np.ndarray, ...]  # ids of each part, int64
+    types: tuple[np.ndarray, ...]  # their token types
+    of_texts: tuple[int, ...]  # the token type of each text
+
+    @property
+    def size(self) -> int:
+        """Tokens of all parts."""
+        return sum(map(len, self.parts))
+
+    def around(self, texts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and token types [T] of the texts with all that stands around them."""
+        ids, types = [self.parts[0]], [self.types[0]]
+        behind = zip(texts, self.of_texts, self.parts[1:], self.types[1:], strict=True)
+        for text, own, part, types_of_part in behind:
+            ids += [text, part]
+            types += [np.full(len(text), own), types_of_part]
+        return np.concatenate(ids), np.concatenate(types)
 
 
 def _id_of(role: str) -> property:
@@ -201,20 +223,23 @@ class Tokenizer:
         """Write a folder that AutoTokenizer loads as its generic class, with the same ids (ENG-6).
 
         ``around`` chooses what surrounds texts: ``segments``, ``[CLS] A [SEP] B [SEP]`` with token types 0 and 1;
-        ``end``, the end-of-text token behind each; ``nothing``; None, what the tokenizer has.
+        ``end``, the end-of-text token behind each; ``nothing``; ``head``, what ``single`` and ``pair`` say; None, what
+        the tokenizer has. For a head, texts are padded with the end-of-text token where there is no other.
         ``max_length`` is where ``truncation=True`` cuts. Raises DataError for tokens that it lacks.
         BertTokenizer, by name, would rebuild the normaliser: Hangul lost, words above 100 letters [UNK].
         """
         library = tokenizers.Tokenizer.from_str(self.spec)
         if around is not None:
             library.post_processor = self._template(around)
-        with_types = self.segments if around is None else around == "segments"
+        with_types = {None: self.segments, "head": self.head_segments}.get(around, around == "segments")
         config: dict[str, Any] = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "clean_up_tokenization_spaces": False,
             "model_input_names": ["input_ids", *["token_type_ids"] * with_types, "attention_mask"],
             **{f"{role}_token": token for role, token in self.names.items()},
         }
+        if around == "head" and self.pad_id is None and self.end is not None:
+            config["pad_token"] = self.end[0]
         if max_length is not None:
             config["model_max_length"] = max_length
         folder = Path(folder)
@@ -231,7 +256,70 @@ class Tokenizer:
                 return self.names[role], id_
         return None
 
+    @property
+    def filler(self) -> int | None:
+        """What pads the rows of a head: the padding, else the end-of-text token."""
+        return self.pad_id if self.pad_id is not None or self.end is None else self.end[1]
+
+    @cached_property
+    def single(self) -> Frame:
+        """What a head reads around one text: what the tokenizer puts there, so that AutoTokenizer does the same.
+
+        Where it puts nothing: ``[CLS] A [SEP]`` where it has both, else the end-of-text token behind each text; not
+        behind the last where that token is the padding too, as a decoder's head reads the last that is no padding.
+        """
+        return self._frame(1)
+
+    @cached_property
+    def pair(self) -> Frame:
+        """The same around two texts. Raises DataError where nothing would keep them apart."""
+        frame = self._frame(2)
+        if not len(frame.parts[1]) and frame.of_texts[0] == frame.of_texts[1]:
+            raise DataError(
+                f"this {self.kind} tokenizer has no token that could stand between two texts; "
+                'add one, such as tokenizer.special_tokens=["[CLS]", "[SEP]"]'
+            )
+        return frame
+
+    def _frame(self, texts: int) -> Frame:
+        library = tokenizers.Tokenizer.from_str(self.spec)
+        library.post_processor = self._template("head")
+        pieces = (self.decode([id_]) for id_ in self.piece_ids.tolist())
+        word = next(text for text in pieces if library.encode(text, add_special_tokens=False).ids)
+        whole = library.encode(word, word if texts == 2 else None)
+        ids, types = np.array(whole.ids, np.int64), np.array(whole.type_ids if self.head_segments else [0] * len(whole))
+        owner = [-1 if number is None else number for number in whole.sequence_ids]
+        starts = [owner.index(number) for number in range(texts)]
+        stops = [len(owner) - owner[::-1].index(number) for number in range(texts)]
+        edges = list(zip([0, *stops], [*starts, len(owner)], strict=True))
+        parts, of_parts = (tuple(array[start:stop] for start, stop in edges) for array in (ids, types))
+        return Frame(parts, of_parts, tuple(types[starts].tolist()))
+
+    @cached_property
+    def _has_template(self) -> bool:
+        """Whether the tokenizer itself puts something around one text or two."""
+        return any(self._library.num_special_tokens_to_add(is_pair) for is_pair in (False, True))
+
+    @cached_property
+    def head_segments(self) -> bool:
+        """Whether the second text of a pair that a head reads gets another token type."""
+        return self.segments if self._has_template else self.cls_id is not None and self.sep_id is not None
+
+    def _head_template(self) -> Any:
+        """What ``single`` and ``pair`` say, for the library."""
+        if self._has_template:
+            return self._library.post_processor
+        if self.cls_id is not None and self.sep_id is not None:
+            return self._template("segments")
+        if self.end is None:
+            return self._template("nothing")
+        if self.filler != self.end[1]:
+            return self._template("end")
+        return processors.TemplateProcessing("$A", f"$A {self.end[0]} $B", [self.end])
+
     def _template(self, around: Around) -> Any:
+        if around == "head":
+            return self._head_template()
         if around == "segments":
             if self.cls_id is None or self.sep_id is None:
                 raise DataError(f"a {self.kind} tokenizer without [CLS] and [SEP] has no segments")

@@ -16,9 +16,10 @@ from ptk.evaluation import held_out
 from ptk.evaluation.samples import samples
 from ptk.models import checks, electra, load
 from ptk.objectives.objective import Objective
+from ptk.pretraining import held_out_batches, held_out_rows
 from ptk.progress import Talk
 from ptk.recipe import CorpusSource, EvaluateSpec
-from ptk.session import held_out_batches, held_out_rows, objective_of
+from ptk.session import objective_of
 from ptk.step import Wrapped
 
 DEFAULT_LENGTH = 128

@@ -34,8 +34,10 @@ def newest(runs: Path = Path("runs")) -> str | None:
 
 
 def is_finished(status: Path) -> bool:
+    """Is this the status of a finished run of pretraining?"""
     try:
-        return json.loads(status.read_text())["status"] == "finished" and (status.parent / "model").is_dir()
+        finished = json.loads(status.read_text())["status"] == "finished" and (status.parent / "model").is_dir()
+        return finished and "\ntask:" not in (status.parent / "recipe.yaml").read_text(encoding="utf-8")
     except (OSError, ValueError, KeyError):
         return False
 
@@ -54,11 +56,12 @@ def config(name: str, trust_remote_code: bool = False) -> Any:
 
 
 def load(name: str, trust_remote_code: bool = False) -> "nn.Module":
-    """The model with the head it was saved with; ELECTRA's with its generator. Raises what ``config`` raises."""
+    """The model with the head it was saved with, ptk's own too (headed.py); ELECTRA's with its generator. Raises what
+    ``config`` raises."""
     import transformers
     from transformers.utils import logging
 
-    from ptk.models import electra
+    from ptk.models import electra, headed
 
     architecture = (config(name, trust_remote_code).architectures or ["AutoModel"])[0]
     family = getattr(transformers, architecture, transformers.AutoModel)
@@ -69,6 +72,8 @@ def load(name: str, trust_remote_code: bool = False) -> "nn.Module":
     with readable(name):
         if electra.is_whole(folder):
             return electra.load(folder).eval()
+        if headed.is_headed(folder):
+            return headed.load(folder, trust_remote_code=trust_remote_code).eval()
         return family.from_pretrained(folder, trust_remote_code=trust_remote_code).eval()
 
 

@@ -29,7 +29,7 @@ class Row(NamedTuple):
     """One stored, uncorrupted row: its token spans in the store, their ids, and the row's own numbers."""
 
     segments: list[np.ndarray]  # ids of each span, int64
-    columns: dict[str, int]
+    columns: dict[str, Any]  # a number each, or a list of numbers
     marks: Sequence[int] = ()  # of each span, where the objective marks them
 
 
@@ -38,7 +38,7 @@ class Table(NamedTuple):
 
     offsets: np.ndarray  # [R + 1]
     spans: np.ndarray  # [S, 2] token offsets, first and after the last; [S, 3] with a mark of the objective's own
-    columns: dict[str, np.ndarray]  # name -> [R]
+    columns: dict[str, np.ndarray]  # name -> [R], or [R, N]
     left_out: int = 0  # stretches of text that no row holds, counted
 
     def __len__(self) -> int:
@@ -51,6 +51,8 @@ class Objective(ABC):
     fidelity: str | None
     # Settings that rows depend on: a table is made anew when one of them changes.
     rows_depend_on: ClassVar[tuple[str, ...]] = ()
+    # Whether each epoch has rows of its own, drawn anew; else the first table serves all of them.
+    rows_change: ClassVar[bool] = True
     # Values that pad each axis of each array of an example, beside the tokenizer's own for ids.
     padding: ClassVar[Mapping[str, int]] = {}
     # The array of an example that the model writes: its unigram entropy is the score to beat. None: the text's own.
@@ -127,6 +129,10 @@ class Objective(ABC):
     def at(self, length: int, progress: float) -> "Objective":
         """The same objective for rows of ``length`` tokens at this share of the run, for settings that follow them."""
         return self
+
+    def rank(self, line: Mapping[str, Any]) -> float:
+        """How good a validation was, of its logged ``line``: the lower the better."""
+        return line["loss"]
 
     def for_validation(self, mask_rate: float) -> "Objective":
         """The same objective as it is scored on held-out text (ENG-4)."""

@@ -1,24 +1,29 @@
 """``ptk predict``: lines of stdin to answers on stdout, in the same order, one line each.
 
 A line that begins with ``{`` is JSON, ``{"text": ...}`` with settings of its own, and so is its answer. Of the others
-the whole line is the text, and its answer stays one line: a newline that a model writes is shown as ``\\n``.
+the whole line is the text, and its answer stays one line: a newline that a model writes is shown as ``\\n``. What
+fine-tuned heads read and say is in ``labels.py``.
 """
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ptk import device
 from ptk.errors import DataError, RecipeError
 from ptk.models import load
 from ptk.prediction import continuation, masks, replaced, spans
+from ptk.prediction.head import head_of
 from ptk.prediction.sampling import Sampling
 from ptk.prediction.writer import Writer
 from ptk.progress import Talk, clean
 
 if TYPE_CHECKING:
     from torch import nn
+
+TOGETHER = 64  # lines at most that are answered together
 
 Reply = Callable[[str, int], str]  # a line and its number, from 1, to its answer
 
@@ -34,7 +39,14 @@ def answers(
     if name is None:
         name = load.newest() or load.DEFAULT
         Talk().say(f"model: {name}")
+    config = load.config(name, trust_remote_code)
     model = load.load(name, trust_remote_code).to(device.kind())
+    if head_of(config):
+        check_no_options(name, model, options or {}, "labels text")
+        from ptk.prediction.labels import Labeller
+
+        yield from Labeller(name, model, config).answers(together(lines))
+        return
     tokenizer = load.tokenizer(name, trust_remote_code)
     reply = reply_of(name, model, tokenizer, options or {})
     for number, line in enumerate(lines, 1):
@@ -106,10 +118,57 @@ def one_line(text: str) -> str:
     return "\t".join(clean(part) for part in text.split("\t"))
 
 
-def decoded(raw: Iterable[bytes]) -> Iterator[str]:
-    """Lines of UTF-8. Raises DataError naming line and byte where they are not."""
-    for number, line in enumerate(raw, 1):
+def together(lines: Iterable[str]) -> Iterator[list[str]]:
+    """Lines in lists of ``TOGETHER`` at most: those that are there, so that who waits for an answer gets it."""
+    group: list[str] = []
+    try:
+        for line in lines:
+            group.append(line)
+            if len(group) == TOGETHER or (isinstance(lines, Decoded) and lines.waits):
+                yield group
+                group = []
+    except DataError:
+        yield group  # those before the fault
+        raise
+    if group:
+        yield group
+
+
+class Decoded(Iterator[str]):
+    """Lines of UTF-8 as they arrive. Raises DataError naming line and byte where they are not."""
+
+    def __init__(self, arriving: Iterator[list[bytes]]) -> None:
+        self.arriving = arriving
+        self.here: deque[bytes] = deque()
+        self.number = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether the next line has yet to come."""
+        return not self.here
+
+    def __next__(self) -> str:
+        if self.waits:
+            self.here.extend(next(self.arriving))
+        self.number += 1
         try:
-            yield line.decode("utf-8")
+            return self.here.popleft().decode("utf-8")
         except UnicodeDecodeError as error:
-            raise DataError(f"stdin:{number}: byte {error.start + 1} is not UTF-8; convert the text first") from None
+            place = f"stdin:{self.number}: byte {error.start + 1}"
+            raise DataError(f"{place} is not UTF-8; convert the text first") from None
+
+
+def decoded(raw: BinaryIO) -> Decoded:
+    """The lines of a pipe or terminal."""
+    return Decoded(arriving(raw))
+
+
+def arriving(raw: BinaryIO) -> Iterator[list[bytes]]:
+    """Lines without their end: as many at a time as can be read without waiting."""
+    rest = b""
+    while chunk := raw.read1(1 << 16):  # type: ignore[attr-defined]
+        *whole, rest = (rest + chunk).split(b"\n")
+        if whole:
+            yield whole
+    if rest:
+        yield [rest]

@@ -58,7 +58,7 @@ class Torchrun:
         return self.result
 
     def run_here(self, words: list[str]) -> None:
-        # The processes inherit it: until they are ready to save, SIGUSR1 waits. cli.pretrain lets it through.
+        # The processes inherit it: until they are ready to save, SIGUSR1 waits. commands/run.py lets it through.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
         logging.disable()  # what torchrun logs is said in one line, once
         try:

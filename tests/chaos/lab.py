@@ -13,11 +13,12 @@ from typing import NamedTuple
 import yaml
 from conftest import TINY, sections_of
 from running import logged
+from tiny_tasks import EVERY_HEAD, write_recipe
 
 from chaos.started import MARK, PATIENCE, Broken, Ptk, marked
 
-# name -> objective of tests/conftest.py, and how often it saves
-RECIPES = {"bert": ("mlm-next", 1), "t5": ("span_corruption", 2), "electra": ("rtd", 2)}
+# name -> objective of tests/conftest.py or head of tests/tiny_tasks.py, and how often it saves
+RECIPES = {"bert": ("mlm-next", 1), "t5": ("span_corruption", 2), "electra": ("rtd", 2), "tagger": ("tagging", 2)}
 DROPOUT = 0.1
 KEEP = 2  # checkpoints
 EVERY = {"epochs": 3, "batch_size": 24, "micro_batch_size": 5, "keep": KEEP, "eval_every": 8}
@@ -59,8 +60,11 @@ class Lab:
                 text.write_text(documents(), encoding="utf-8")
             if not path.exists():
                 objective, save_every = RECIPES[name]
-                recipe = yaml.safe_load(TINY.replace("PATH", str(text)))
-                recipe |= {key: yaml.safe_load(value) for key, value in sections_of(objective, DROPOUT).items()}
+                if objective in EVERY_HEAD:
+                    recipe = yaml.safe_load(write_recipe(objective, self.folder, DROPOUT).read_text())
+                else:
+                    recipe = yaml.safe_load(TINY.replace("PATH", str(text)))
+                    recipe |= {key: yaml.safe_load(value) for key, value in sections_of(objective, DROPOUT).items()}
                 del recipe["train"]["steps"]
                 recipe["train"] |= {**EVERY, "save_every": save_every}
                 path.write_text(yaml.safe_dump(recipe))
@@ -102,7 +106,8 @@ class Room:
 
     def start(self, name: str, *words: str, fault: str = "", cache: Path | None = None, run: Path | None = None) -> Ptk:
         environment = {"PTK_CACHE": str(cache or self.lab.folder / "cache"), "PTK_FAULT": fault, MARK: str(self.folder)}
-        command = ["pretrain", str(self.lab.recipe(name)), "--run", str(run or self.run), "--offline", *words]
+        makes = "finetune" if RECIPES[name][0] in EVERY_HEAD else "pretrain"
+        command = [makes, str(self.lab.recipe(name)), "--run", str(run or self.run), "--offline", *words]
         log = self.folder / f"said-{len(self.started)}.txt"
         self.started.append(Ptk(command, environment, log, self.lab.warm))
         return self.started[-1]
@@ -183,9 +188,10 @@ def same(run: Path, undisturbed: Path) -> None:
         raise Broken(f"status.json says {status}")
     if more := names(run) ^ names(undisturbed):
         raise Broken(f"only in one of the two runs: {', '.join(sorted(more))}")
-    models = files(run / "model"), files(undisturbed / "model")
-    if different := [name for name in models[0] | models[1] if models[0].get(name) != models[1].get(name)]:
-        raise Broken(f"model/ differs in {', '.join(different)}")
+    for part in ("model", "predictions"):
+        one, other = files(run / part), files(undisturbed / part)
+        if different := [name for name in one | other if one.get(name) != other.get(name)]:
+            raise Broken(f"{part}/ differs in {', '.join(different)}")
     if logged(run) != logged(undisturbed):
         line = next((a for a, b in zip(logged(run), logged(undisturbed), strict=False) if a != b), "its length")
         raise Broken(f"metrics.jsonl differs in {line}")

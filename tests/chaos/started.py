@@ -18,7 +18,7 @@ import psutil
 
 FORKS = multiprocessing.get_context("forkserver")
 MODELS = [f"transformers.models.{name}.modeling_{name}" for name in ("auto", "bert", "t5", "electra")]
-FORKS.set_forkserver_preload(["ptk.training", "ptk.cli", "accelerate", "torch._dynamo", *MODELS])
+FORKS.set_forkserver_preload(["ptk.pretraining", "ptk.cli", "accelerate", "torch._dynamo", *MODELS])
 PATIENCE = 180  # seconds, for what takes ten
 MARK = "PTK_CHAOS_ROOM"  # in the environment of every process of a trial
 Seen = TypeVar("Seen")

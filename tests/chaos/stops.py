@@ -14,7 +14,7 @@ SELDOM = "train.save_every=1000000"  # so that a checkpoint on the way is the si
 
 def second_run(lab: Lab, trials: int | None = None) -> list[Trial]:
     """A second run in the folder of one that trains: exit 2, one message, and the first is unharmed"""
-    return [second(name, flag) for name, flag in zip(RECIPES, FLAGS, strict=True)][:trials]
+    return [second(name, flag) for name, flag in zip(RECIPES, FLAGS, strict=False)][:trials]
 
 
 def second(name: str, flag: str) -> Trial:

@@ -13,10 +13,10 @@ from running import QUIET, session
 from ptk import checkpoint, recipe_file
 from ptk.data import batches
 from ptk.errors import ProcessLostError, RecipeError
+from ptk.pretraining import make_plan, pretrain
 from ptk.run import Run
-from ptk.session import make_plan, objective_of
+from ptk.session import objective_of
 from ptk.step import Training
-from ptk.training import pretrain
 
 MILLION = ["train.epochs=1", "train.steps=null", "train.length=8", "evaluate.share=0.02"]
 LONG = "{path: 'PATH', split_documents: line}"

@@ -12,9 +12,10 @@ from ptk.data.permutation import keys, permute
 from ptk.data.plan import ramp_rows, share, token_bounds
 from ptk.data.rows import Ahead
 from ptk.errors import DataError, RecipeError
+from ptk.pretraining import make_plan
 from ptk.progress import Talk
 from ptk.recipe import BatchRamp
-from ptk.session import check_division, make_plan, objective_of
+from ptk.session import check_division, objective_of
 
 
 def plan(tiny, *overrides: str, **sections: str):

@@ -12,8 +12,8 @@ from ptk.errors import RecipeError
 from ptk.models import build
 from ptk.objectives.mlm import MaskedLanguageModelling
 from ptk.objectives.objective import IGNORE, Row
+from ptk.pretraining import pretrain
 from ptk.run import Run
-from ptk.training import pretrain
 
 SIZE = "hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 64"
 SHORT = f"{SIZE}, max_position_embeddings: 34"

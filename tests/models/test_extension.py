@@ -18,7 +18,7 @@ from ptk.data.tokenizer import Tokenizer
 from ptk.errors import RecipeError
 from ptk.models import build
 from ptk.models.extension import extend_embeddings
-from ptk.training import pretrain
+from ptk.pretraining import pretrain
 
 OLD, ROWS = 60, 64  # entries of the old tokenizer, and rows of the old model
 GROWN = {60: (1, 2, 3), 61: (), 62: (5,), 63: (5, 5, 8), 64: (59, 1), 65: (7, 0)}  # 63 and below: spare rows

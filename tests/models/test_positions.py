@@ -11,7 +11,7 @@ from transformers import AutoModelForMaskedLM
 from ptk import recipe_file
 from ptk.errors import RecipeError
 from ptk.models import build, positions
-from ptk.training import pretrain
+from ptk.pretraining import pretrain
 
 SIZE = "hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 64, "
 SIZE += "max_position_embeddings: 40"

@@ -11,10 +11,10 @@ from transformers import AlbertConfig, AlbertForPreTraining, AlbertModel, AutoMo
 from ptk import recipe_file, training
 from ptk.errors import RecipeError
 from ptk.models import sharing
+from ptk.pretraining import pretrain
 from ptk.run import Run
 from ptk.session import parameter_count
 from ptk.step import Training
-from ptk.training import pretrain
 
 ALBERT = "{type: albert, sharing: KIND, embedding_size: 16, hidden_size: 32, num_hidden_layers: 3, "
 ALBERT += "num_attention_heads: 2, intermediate_size: 64, max_position_embeddings: 64, hidden_dropout_prob: 0.1}"

@@ -10,8 +10,8 @@ from running import QUIET, session
 
 from ptk import recipe_file
 from ptk.errors import DataError, RecipeError
+from ptk.pretraining import pretrain
 from ptk.run import Run
-from ptk.training import pretrain
 
 
 def mixed(members: str) -> dict[str, str]:

@@ -16,9 +16,10 @@ from ptk.data.split import Documents, split
 from ptk.errors import DataError
 from ptk.objectives.mlm import MaskedLanguageModelling, RandomDocument
 from ptk.objectives.objective import IGNORE, Row
+from ptk.pretraining import make_plan
 from ptk.progress import Talk
 from ptk.recipe import TokenizerSpec
-from ptk.session import make_plan, objective_of
+from ptk.session import objective_of
 
 SMALL = {
     "vocab_size": 128,

@@ -18,9 +18,9 @@ from ptk.errors import RecipeError
 from ptk.models import electra, load
 from ptk.objectives.objective import IGNORE, Row
 from ptk.objectives.rtd import ReplacedTokenDetection
+from ptk.pretraining import pretrain
 from ptk.progress import Talk
 from ptk.session import parameter_count
-from ptk.training import pretrain
 
 SMALL = {"vocab_size": 128, "embedding_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 SMALL |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}

@@ -14,7 +14,7 @@ import torch
 from running import equal
 from torch.distributed import DistBackendError
 
-from ptk.cli import LAUNCHERS, without
+from ptk.commands.run import LAUNCHERS, without
 from ptk.errors import ProcessLostError
 from ptk.processes import launch, slurm
 from ptk.processes.launch import LOST

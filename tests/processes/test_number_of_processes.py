@@ -8,25 +8,27 @@ import time
 
 import pytest
 from conftest import sections_of
-from running import QUIET
+from running import carried_out
+from tiny_tasks import EVERY_HEAD, write_recipe
 
 from ptk import checkpoint, recipe_file
 from ptk.errors import Interrupted
 from ptk.run import Run
 from ptk.step import Training
-from ptk.training import pretrain
 
 STEPS = "{steps: 9, length: 32, batch_size: 16, micro_batch_size: 3, lr: 1e-3, log_every: 1, precision: fp32}"
 TIMED = {"split", "seconds", "tokens_per_second"}
 
 
-@pytest.mark.parametrize(("name", "parallel"), [("mlm-next", "ddp"), ("rtd", "fsdp")])
+@pytest.mark.parametrize(("name", "parallel"), [("mlm-next", "ddp"), ("rtd", "fsdp"), ("tagging", "ddp")])
 def test_one_process_then_two_then_one(tiny, tmp_path, environment, monkeypatch, name, parallel):
     """Two of them are stopped by a NaN in one process: no update anywhere, exit 6, and its checkpoint is named."""
-    path = tiny(**sections_of(name, dropout=0.0), train=STEPS)
+    head = name in EVERY_HEAD
+    path = write_recipe(name, tmp_path, 0.0) if head else tiny(**sections_of(name, dropout=0.0), train=STEPS)
     words = ["train.save_every=1", "train.keep=9", "train.eval_every=3", f"train.parallel={parallel}"]
+    words += ["train.steps=9", "train.micro_batch_size=3"] if head else []
     recipe = recipe_file.load(str(path), words).recipe
-    pretrain(recipe, tmp_path / "one", talk=QUIET)
+    carried_out(recipe, tmp_path / "one")
     step = Training.step
 
     def stopping(self, batches, state, flags):
@@ -37,8 +39,16 @@ def test_one_process_then_two_then_one(tiny, tmp_path, environment, monkeypatch,
     with monkeypatch.context() as patch:
         patch.setattr(Training, "step", stopping)
         with pytest.raises(Interrupted):
-            pretrain(recipe, tmp_path / "changed", talk=QUIET)
-    command = [sys.executable, "-m", "ptk", "pretrain", str(path), *words, "train.max_bad_steps=1"]
+            carried_out(recipe, tmp_path / "changed")
+    command = [
+        sys.executable,
+        "-m",
+        "ptk",
+        "finetune" if head else "pretrain",
+        str(path),
+        *words,
+        "train.max_bad_steps=1",
+    ]
     command += ["--processes", "2", "--run", str(tmp_path / "changed"), "--resume"]
     faulty = {**environment, "PTK_FAULT": "loss@step7@process1:nan"}
     ended = subprocess.run(command, env=faulty, capture_output=True, text=True, timeout=120, check=False)
@@ -47,7 +57,7 @@ def test_one_process_then_two_then_one(tiny, tmp_path, environment, monkeypatch,
     assert "step 7: gradients were not finite" in error
     assert f"the last good checkpoint is {tmp_path}/changed/checkpoints/step-00000006" in error
     assert [p.name[-1] for p in checkpoint.newest_first(tmp_path / "changed" / "checkpoints")] == list("654321")
-    pretrain(recipe, tmp_path / "changed", resume=True, talk=QUIET)
+    carried_out(recipe, tmp_path / "changed", resume=True)
     lines = [Run(tmp_path / run).metrics() for run in ("one", "changed")]
     for a, b in zip(*lines, strict=True):
         assert {key: b[key] for key in b.keys() - TIMED} == pytest.approx(

@@ -1,0 +1,174 @@
+"""``ptk finetune``: rows of a task's labelled examples, scored by its metrics, its test split predicted."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ptk import device, export, files, training
+from ptk.checkpoint import State
+from ptk.data import batches, plan, rows
+from ptk.data import tokenizer as tokenizers
+from ptk.data.batches import Division
+from ptk.data.plan import Plan
+from ptk.data.rows import RowSource
+from ptk.data.store import Store
+from ptk.data.tokenizer import Tokenizer
+from ptk.errors import RecipeError
+from ptk.evaluation import labelled
+from ptk.models import load
+from ptk.objectives.objective import Batch, Objective
+from ptk.progress import Talk
+from ptk.recipe import EvaluateSpec, Recipe, TrainSpec
+from ptk.session import Session, objective_of, phases, with_steps
+from ptk.step import Losses
+from ptk.tasks import predictions, prepare
+from ptk.tasks.prepare import TaskData
+
+AT_ONCE = 8192  # tokens of a batch that is scored
+PART = 512  # tokens of a part of a batch, on a CPU
+PROBLEMS = {"classification": "single_label", "multi_label": "multi_label", "regression": "regression"}
+
+
+def finetune(
+    recipe: Recipe, folder: Path, resume: bool = False, overwrite: bool = False, talk: Talk | None = None
+) -> dict[str, Any]:
+    """Fine-tune on a recipe's task: the run directory is left behind, its results are returned.
+
+    Raises a PtkError of the documented exit code; ``status.json`` then says why.
+    """
+    return training.carry_out(Finetuning, recipe, folder, resume, overwrite, talk)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A task's examples, tokenized."""
+
+    task: TaskData
+    tokenizer: Tokenizer
+    stores: Mapping[str, Store]  # by split
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return files.fingerprint("task", {name: store.fingerprint for name, store in self.stores.items()})
+
+    @property
+    def origin(self) -> str:
+        return ", ".join(dict.fromkeys(examples.path for examples in self.task.splits.values()))
+
+    def fingerprints(self) -> dict[str, str]:
+        return {"task": self.task.fingerprint, "tokenizer": self.tokenizer.fingerprint, "store": self.fingerprint}
+
+
+def source(objective: Objective, store: Store, length: int, seed: int) -> RowSource:
+    """The rows of one split."""
+    return RowSource(store, objective, EvaluateSpec(), length, seed, "all")
+
+
+def all_batches(source: RowSource, tokenizer: Tokenizer, division: Division) -> list[Batch]:
+    """Every row once, sorted by length."""
+    division = replace(division, micro_batch_size=None, micro_batch_tokens=AT_ONCE)
+    table = rows.rows(source, 0)
+    return list(batches.held_out(table, len(table), tokenizer, division, source.seed))
+
+
+def settled(recipe: Recipe, task: TaskData) -> Recipe:
+    """The recipe with its head, labels and metrics, and the tokenizer of the model it starts from."""
+    if recipe.init is None:
+        raise RecipeError("init: missing; name the model to fine-tune: --model with a run, a model folder or a hub id")
+    found = {"labels": task.names, "metrics": task.task.metrics}
+    head = {name: recipe.objective.get(name) or value for name, value in found.items()}
+    if task.task.kind in PROBLEMS:
+        head["problem"] = PROBLEMS[task.task.kind]
+    objective = {**recipe.objective, **head, "name": task.task.head}
+    tokenizer = replace(recipe.tokenizer, path=recipe.tokenizer.path or load.folder_of(recipe.init))
+    return replace(recipe, objective=objective, tokenizer=tokenizer, train=divided(recipe.train))
+
+
+def divided(train: TrainSpec) -> TrainSpec:
+    """On a CPU a batch goes in parts of like length, which need little padding: rows of a task differ a lot.
+
+    Batches of like length (``length_window``) would be faster still, and learn less: they differ in what they hold.
+    """
+    given = train.micro_batch_size or train.micro_batch_tokens or train.auto_batch
+    return train if given or device.kind() != "cpu" else replace(train, micro_batch_tokens=PART)
+
+
+def tell(model: Any, task: TaskData) -> None:
+    """What ``ptk predict`` has to know of the texts, into the model's configuration."""
+    examples = task.splits["validation"]
+    if examples.characters:
+        model.config.ptk_unit = "characters"
+    if task.task.head == "sequence_classification":
+        model.config.ptk_texts = len(examples.texts[0])
+
+
+class Finetuning(Session):
+    @classmethod
+    def prepared(cls, recipe: Recipe, talk: Talk) -> tuple[Recipe, Objective, Labelled]:
+        assert recipe.task is not None
+        task = prepare.read(recipe.task, recipe.seed, talk.say)
+        recipe = settled(recipe, task)
+        tokenizer = tokenizers.load(recipe.tokenizer.path or "")
+        return recipe, objective_of(recipe), Labelled(task, tokenizer, prepare.stores(task, tokenizer))
+
+    @staticmethod
+    def plan_of(recipe: Recipe, objective: Objective, data: Labelled) -> Plan:
+        stages = []
+        for phase in phases(recipe):
+            member = source(objective, data.stores["train"], phase.length, recipe.seed)
+            objective.check(member.documents, data.tokenizer, phase.length, held_out=False)
+            batch = (phase.batch_size, phase.batch_tokens)
+            train = recipe.train
+            stages.append(
+                plan.stage([member], [1.0], phase.steps, *batch, (1.0,), train.batch_ramp, train.length_window)
+            )
+        made = Plan(tuple(stages), recipe.seed)
+        return made if recipe.train.epochs is None else with_steps(made, made.steps_of(recipe.train.epochs))
+
+    def about(self, model: nn.Module) -> Iterator[str]:
+        yield from self.objective.kept(model)
+        for name in self.data.stores:
+            documents = self.split(name).documents
+            cut = self.objective.cut(documents, self.data.tokenizer, self.length)
+            said = f"{name}: {documents.lengths().mean():.0f} tokens an example"
+            yield said + (f"; {cut:,} of {len(documents):,} are longer than {self.length} and cut" if cut else "")
+
+    def split(self, name: str) -> RowSource:
+        return source(self.objective, self.data.stores[name], self.length, self.recipe.seed)
+
+    def held_out_batches(self) -> list[Batch]:
+        mine = Division(self.accelerator.process_index, self.accelerator.num_processes)
+        return all_batches(self.split("validation"), self.data.tokenizer, mine)
+
+    def results(self, model: nn.Module, state: State, losses: Losses, fixed: Sequence[Batch]) -> dict[str, Any]:
+        """Every split but train is predicted, by the first process, and scored where it has labels."""
+        if not self.run.writes:
+            return {}
+        task, found = self.data.task, []
+        tell(model, task)
+        for split in (name for name in self.data.stores if name != "train"):
+            batches = all_batches(self.split(split), self.data.tokenizer, Division())
+            losses, answers = labelled.answers(self.objective, model, batches, self.accelerator)
+            found.append(labelled.results(self.objective, split, losses, answers, task.splits[split]))
+            folder, sure = self.run.folder / "predictions", answers.get("probability")
+            predictions.write(task.task, split, task.splits[split], answers["predicted"], folder, sure)
+        first, *others = found
+        for about in found:
+            if "collapsed" in about:
+                self.talk.warn(f"{about['split']}: collapsed: {about['collapsed']}")
+        return {
+            "task": task.task.name,
+            **first,
+            "others": others,
+            "model": str(self.run.model),
+            "init": self.recipe.init,
+            "seed": self.recipe.seed,
+        }
+
+    def card(self, model: nn.Module, results: Mapping[str, Any]) -> str:
+        rules = [*self.objective.notes(self.recipe.fidelity, model.config.model_type)]  # type: ignore[union-attr]
+        return export.card(model, self.data.tokenizer, self.recipe, results, rules, self.objective.remarks())

@@ -1,0 +1,58 @@
+"""Labelled examples of one split: what every reader of task files gives, and what becomes a store."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import xxhash
+
+IGNORE = -100
+
+
+@dataclass(frozen=True)
+class Examples:
+    """``texts[i]`` are the texts of example i: one, or the two of a pair; of multiple choice what comes before, then
+    each choice; of tagging its words or characters."""
+
+    texts: list[tuple[str, ...]]
+    labels: np.ndarray
+    """int64 [N] of classification and multiple choice, float32 [N] of regression, int8 [N, L] of multi-label, int64
+    [words of all examples] of tagging. IGNORE, nan or (multi-label) -1 where the file has none."""
+    names: tuple[str, ...]
+    """The labels by id; () of regression."""
+    path: str
+    """The file they are from."""
+    lines: np.ndarray
+    """int64: the line of the file that each example, of tagging each word, begins in; from 1."""
+    characters: bool = False
+    """Tagging of one character a line."""
+    tagging: bool = False
+    """Whether each text has a label and a line of its own."""
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @cached_property
+    def has_label(self) -> np.ndarray:
+        """bool, of each example, or of tagging of each word: whether the file has a label for it."""
+        if self.labels.ndim == 2:
+            return self.labels.min(axis=1) >= 0
+        absent: np.ndarray = np.isnan(self.labels) if self.labels.dtype.kind == "f" else self.labels == IGNORE
+        return ~absent
+
+    @property
+    def labelled(self) -> bool:
+        return bool(self.has_label.any())
+
+    @cached_property
+    def hashes(self) -> np.ndarray:
+        """uint64 [N]: a hash of each example's texts."""
+        return np.array([xxhash.xxh3_64_intdigest("\x1f".join(texts).encode()) for texts in self.texts], np.uint64)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the texts, their labels and the labels' names."""
+        state = xxhash.xxh3_64(self.hashes.tobytes())
+        state.update(np.ascontiguousarray(self.labels).tobytes())
+        state.update("\x1f".join((*self.names, str(self.characters))).encode())
+        return state.hexdigest()
