@@ -8,11 +8,15 @@ READY := $(VENV)/.ready
 # One process a core, one thread each: two threads beside another process are slower than one.
 TEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto
 
-.PHONY: demo test check chaos soak bench-store audit clean
+.PHONY: demo demo-finetune test check chaos soak bench-store bench-finetune bench-tasks audit clean
 
 demo: $(READY)
 	$(PTK) pretrain bert-mlm-nsp --run runs/demo --overwrite --offline
 	$(PTK) eval runs/demo --samples 5 --offline
+
+# After make demo: what its pretraining is worth on a labelled task, beside random weights.
+demo-finetune: $(READY)
+	$(VENV)/bin/python tests/bench/demo_finetune.py
 
 test: $(READY)
 	$(TEST)
@@ -34,6 +38,18 @@ soak: $(READY)
 # Time and memory of a store of 2 GB and of 10 million sentences of rows; BENCH='--size 50' is a short pass.
 bench-store: $(READY)
 	$(VENV)/bin/python tests/bench/store.py $(BENCH)
+
+# Fine-tuning beside transformers' Trainer, its scores and its speed; BENCH='--only speed'.
+bench-finetune: $(VENV)/.encoder
+	$(VENV)/bin/python tests/bench/finetune.py $(BENCH)
+
+# Every data set of ../shared/data, end to end; BENCH='--only mrpc,klue-ner'.
+bench-tasks: $(VENV)/.encoder
+	$(VENV)/bin/python tests/bench/every_task.py $(BENCH)
+
+$(VENV)/.encoder: $(READY)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	touch $@
 
 audit: $(READY)
 	$(VENV)/bin/pip-audit --requirement constraints.txt

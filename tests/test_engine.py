@@ -32,9 +32,7 @@ NO_DROPOUT = (
     ("objective", "micro", "parallel"),
     [
         ("mlm-next", "micro_batch_size=8", "ddp"),
-        ("causal_lm-packed", "micro_batch_size=3", "ddp"),
         ("span_corruption", "micro_batch_tokens=50", "fsdp"),  # of which one process may have fewer than the other
-        ("mixture", "micro_batch_size=3", "fsdp"),
         ("rtd", "micro_batch_size=3", "ddp"),
     ],
 )

@@ -18,6 +18,18 @@ FORBIDDEN = {
     "processes": ("ptk.data", "ptk.engine", "ptk.step", "ptk.training", "ptk.session", "ptk.cli", "ptk.objectives"),
     "engine.py": ("ptk.data", "ptk.training", "ptk.session", "ptk.cli", "ptk.evaluation", "ptk.objectives.mlm"),
     "objectives": ("ptk.engine", "ptk.step", "ptk.run", "ptk.cli", "ptk.training", "ptk.session", "ptk.evaluation"),
+    "tasks": (
+        "torch",
+        "ptk.models",
+        "ptk.objectives",
+        "ptk.engine",
+        "ptk.step",
+        "ptk.run",
+        "ptk.cli",
+        "ptk.training",
+        "ptk.session",
+        "ptk.evaluation",
+    ),
     "data": ("ptk.engine", "ptk.step", "ptk.run", "ptk.cli", "ptk.training", "ptk.session", "ptk.evaluation"),
     "models": ("ptk.engine", "ptk.step", "ptk.run", "ptk.cli", "ptk.training", "ptk.session", "ptk.evaluation"),
 }

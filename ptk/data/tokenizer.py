@@ -176,6 +176,11 @@ class Tokenizer:
         encodings = library.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.uint32) for encoding in encodings]
 
+    def encode_with_offsets(self, texts: Sequence[str]) -> list[tuple[np.ndarray, list[tuple[int, int]]]]:
+        """Ids of each text, uint32 [T], and the characters of it that each covers, (first, behind the last)."""
+        encodings = self._plain.encode_batch(list(texts), add_special_tokens=False)
+        return [(np.array(encoding.ids, dtype=np.uint32), encoding.offsets) for encoding in encodings]
+
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = False) -> str:
         return self._library.decode([int(id_) for id_ in ids], skip_special_tokens=skip_special_tokens)
 

@@ -130,11 +130,10 @@ def _of_characters(examples: Examples, tokenizer: Tokenizer) -> tuple[np.ndarray
     lengths: list[np.ndarray] = []
     for start in range(0, len(examples), BATCH):
         few = examples.texts[start : start + BATCH]
-        encodings = tokenizer._plain.encode_batch(["".join(characters) for characters in few], add_special_tokens=False)
-        for characters, encoding in zip(few, encodings, strict=True):
-            row, offsets = encoding.ids or [_stands_for_nothing(tokenizer)], encoding.offsets or [(0, 1)]
-            ids.append(np.array(row, np.uint32))
-            lengths.append(np.bincount(_owners(characters, offsets), minlength=len(characters)))
+        encoded = tokenizer.encode_with_offsets(["".join(characters) for characters in few])
+        for characters, (row, offsets) in zip(few, encoded, strict=True):
+            ids.append(row if len(row) else np.array([_stands_for_nothing(tokenizer)], np.uint32))
+            lengths.append(np.bincount(_owners(characters, offsets or [(0, 1)]), minlength=len(characters)))
     return np.concatenate([np.empty(0, np.uint32), *ids]), np.concatenate([np.empty(0, np.int64), *lengths])
 
 

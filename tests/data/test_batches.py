@@ -89,3 +89,17 @@ def test_an_error_of_a_worker_is_one_line_and_a_bug_names_the_row(tiny):
     assert bug.value.__notes__[0].startswith("in row ")
     with pytest.raises(AttributeError, match=r"in row \d+ of epoch 0, source 1"):
         next(batches.loader(broken, 0, workers=1, pin=False))
+
+
+def test_parts_of_a_batch_are_of_like_length():
+    """Sorted before they are divided: 8 rows in parts of 2 have a fifth of the padding; all of them once."""
+    lengths = [9, 2, 8, 3, 9, 2, 8, 3]
+    examples = [{"input_ids": np.full(length, number)} for number, length in enumerate(lengths)]
+    for division in (batches.Division(micro_batch_size=2), batches.Division(micro_batch_tokens=18)):
+        parts = list(batches.micro_batches(examples, division))
+        assert sorted(int(example["input_ids"][0]) for part in parts for example in part) == list(range(8))
+        padded = sum(len(part) * max(len(example["input_ids"]) for example in part) for part in parts)
+        assert sum(lengths) <= padded <= 47
+        assert sum(lengths) == 44
+    (whole,) = batches.micro_batches(examples, batches.Division())
+    assert [len(example["input_ids"]) for example in whole] == lengths

@@ -20,7 +20,7 @@ STEPS = "{steps: 9, length: 32, batch_size: 16, micro_batch_size: 3, lr: 1e-3, l
 TIMED = {"split", "seconds", "tokens_per_second"}
 
 
-@pytest.mark.parametrize(("name", "parallel"), [("mlm-next", "ddp"), ("rtd", "fsdp"), ("tagging", "ddp")])
+@pytest.mark.parametrize(("name", "parallel"), [("tagging", "ddp"), ("rtd", "fsdp")])
 def test_one_process_then_two_then_one(tiny, tmp_path, environment, monkeypatch, name, parallel):
     """Two of them are stopped by a NaN in one process: no update anywhere, exit 6, and its checkpoint is named."""
     head = name in EVERY_HEAD
