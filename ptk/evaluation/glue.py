@@ -22,7 +22,8 @@ from ptk.prediction import head
 from ptk.processes import launch
 from ptk.progress import Talk
 from ptk.recipe import Recipe, TaskSpec
-from ptk.tasks import finding, hub, predictions
+from ptk.tasks import predictions
+from ptk.tasks.files import finding, hub
 from ptk.tasks.glue import TASKS
 from ptk.tasks.task import Task
 

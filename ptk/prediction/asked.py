@@ -7,7 +7,7 @@ labelled examples can be read as it is.
 import json
 from typing import Any
 
-from ptk.tasks.tables import clean
+from ptk.tasks.files.tables import clean
 
 
 def parsed(line: str, form: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from ptk import files
 from ptk.data.decoding import COMPRESSED, find_encoding, open_bytes
 from ptk.errors import DataError
 from ptk.tasks.examples import Examples
-from ptk.tasks.tables import format_of, is_table
+from ptk.tasks.files.tables import format_of, is_table
 from ptk.tasks.task import Task
 
 HEADER = "index\tprediction"

@@ -12,11 +12,12 @@ from ptk.data.store import Store
 from ptk.data.tokenizer import Tokenizer
 from ptk.errors import DataError
 from ptk.recipe import TaskSpec
-from ptk.tasks import dividing, finding, guessing, hub, own, store
+from ptk.tasks import store
 from ptk.tasks.examples import Examples
-from ptk.tasks.labelling import Labels, labelled, labels_of
-from ptk.tasks.raw import Raw
-from ptk.tasks.reading import read_file
+from ptk.tasks.files import dividing, finding, guessing, hub, own
+from ptk.tasks.files.labelling import Labels, labelled, labels_of
+from ptk.tasks.files.raw import Raw
+from ptk.tasks.files.reading import read_file
 from ptk.tasks.task import Columns, Task
 
 TOLD = 20  # labels that are told by name

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ptk.tasks.dividing import drawn, held_out, part
 from ptk.tasks.examples import Examples
+from ptk.tasks.files.dividing import drawn, held_out, part
 
 
 def examples(texts, labels=None):

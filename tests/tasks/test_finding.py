@@ -7,7 +7,7 @@ import pytest
 from ptk import tasks
 from ptk.errors import DataError
 from ptk.recipe import TaskSpec
-from ptk.tasks.finding import find
+from ptk.tasks.files.finding import find
 
 MRPC, UD = tasks.find("mrpc"), tasks.find("ud")
 

@@ -6,7 +6,8 @@ import pytest
 from ptk import tasks
 from ptk.errors import DataError
 from ptk.recipe import TaskSpec
-from ptk.tasks import hub, prepare
+from ptk.tasks import prepare
+from ptk.tasks.files import hub
 
 
 @pytest.fixture(autouse=True)

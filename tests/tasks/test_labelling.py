@@ -7,8 +7,8 @@ import pytest
 
 from ptk import tasks
 from ptk.errors import DataError
-from ptk.tasks.labelling import labelled, labels_of, several
-from ptk.tasks.raw import Raw
+from ptk.tasks.files.labelling import labelled, labels_of, several
+from ptk.tasks.files.raw import Raw
 
 MRPC, NER, STSB = (tasks.find(name) for name in ("mrpc", "ner", "stsb"))
 OWN = replace(MRPC, labels={})

@@ -6,7 +6,8 @@ import pytest
 
 from ptk.errors import DataError, RecipeError
 from ptk.recipe import TaskSpec
-from ptk.tasks import own, prepare
+from ptk.tasks import prepare
+from ptk.tasks.files import own
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pyarrow import parquet
 
 from ptk import tasks
 from ptk.errors import DataError
-from ptk.tasks.reading import read_file
+from ptk.tasks.files.reading import read_file
 from ptk.tasks.task import Columns, Task
 
 PLAIN = Task(

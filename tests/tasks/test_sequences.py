@@ -7,7 +7,7 @@ import pytest
 
 from ptk import tasks
 from ptk.errors import DataError
-from ptk.tasks.reading import read_file
+from ptk.tasks.files.reading import read_file
 from ptk.tasks.task import Columns
 
 NER, UD, KLUE = (tasks.find(name) for name in ("ner", "ud", "klue-ner"))

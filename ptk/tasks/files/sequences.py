@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ptk.errors import DataError
-from ptk.tasks.faults import Faults
-from ptk.tasks.raw import Raw, text_value
-from ptk.tasks.tables import Table, clean, decoded, open_table
+from ptk.tasks.files.faults import Faults
+from ptk.tasks.files.raw import Raw, text_value
+from ptk.tasks.files.tables import Table, clean, decoded, open_table
 from ptk.tasks.task import Column, Columns, Format, Task
 
 DOCSTART = "-DOCSTART-"

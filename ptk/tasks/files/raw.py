@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from ptk.tasks.tables import clean
+from ptk.tasks.files.tables import clean
 
 
 @dataclass

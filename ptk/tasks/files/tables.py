@@ -20,7 +20,7 @@ from typing import Any
 from ptk.data import readers
 from ptk.data.decoding import find_encoding, normalise, open_bytes
 from ptk.errors import DataError
-from ptk.tasks.faults import Faults
+from ptk.tasks.files.faults import Faults
 from ptk.tasks.task import TABLES, Column, Format
 
 SAMPLED = 100  # objects whose keys are the names of a file's columns

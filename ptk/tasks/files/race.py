@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ptk.errors import DataError
-from ptk.tasks.faults import Faults
-from ptk.tasks.raw import Raw
-from ptk.tasks.tables import clean, decoded
+from ptk.tasks.files.faults import Faults
+from ptk.tasks.files.raw import Raw
+from ptk.tasks.files.tables import clean, decoded
 
 KEYS = ("article", "questions", "options", "answers")
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ptk.tasks.examples import IGNORE, Examples
-from ptk.tasks.faults import Faults
-from ptk.tasks.raw import Raw
+from ptk.tasks.files.faults import Faults
+from ptk.tasks.files.raw import Raw
 from ptk.tasks.task import Task
 
 SEPARATORS = re.compile(r"\s*[|,]\s*")

@@ -7,7 +7,7 @@ from typing import Any
 from ptk.data.layout import guess_column
 from ptk.errors import DataError
 from ptk.recipe import TaskSpec
-from ptk.tasks.tables import Table
+from ptk.tasks.files.tables import Table
 from ptk.tasks.task import Column, Columns
 
 PAIRS = {

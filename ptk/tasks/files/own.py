@@ -9,11 +9,11 @@ from pathlib import Path
 from ptk.data.sources import not_found
 from ptk.errors import DataError, RecipeError
 from ptk.recipe import TaskSpec
-from ptk.tasks import guessing
-from ptk.tasks.finding import Found, named_files
-from ptk.tasks.raw import Raw
-from ptk.tasks.reading import read_file
-from ptk.tasks.tables import EXTENSIONS, Table, decoded, format_of, open_table
+from ptk.tasks.files import guessing
+from ptk.tasks.files.finding import Found, named_files
+from ptk.tasks.files.raw import Raw
+from ptk.tasks.files.reading import read_file
+from ptk.tasks.files.tables import EXTENSIONS, Table, decoded, format_of, open_table
 from ptk.tasks.task import Columns, Format, Kind, Task
 
 STEMS = {

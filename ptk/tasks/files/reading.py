@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ptk.errors import DataError
-from ptk.tasks import race, sequences
-from ptk.tasks.faults import Faults
-from ptk.tasks.raw import Raw, text_value
-from ptk.tasks.tables import Pick, Table, clean, format_of, is_table, open_table
+from ptk.tasks.files import race, sequences
+from ptk.tasks.files.faults import Faults
+from ptk.tasks.files.raw import Raw, text_value
+from ptk.tasks.files.tables import Pick, Table, clean, format_of, is_table, open_table
 from ptk.tasks.task import Column, Columns, Task
 
 TEXT_SETTINGS = ("task.text", "task.pair")

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ptk.errors import DataError
-from ptk.tasks import finding
-from ptk.tasks.faults import Faults
-from ptk.tasks.raw import Raw
-from ptk.tasks.reading import read_rows, without_labels
-from ptk.tasks.tables import Table
+from ptk.tasks.files import finding
+from ptk.tasks.files.faults import Faults
+from ptk.tasks.files.raw import Raw
+from ptk.tasks.files.reading import read_rows, without_labels
+from ptk.tasks.files.tables import Table
 from ptk.tasks.task import Hub, Task
 
 PARQUET = "refs/convert/parquet"
