@@ -61,7 +61,7 @@ def check_heads(made: Any) -> None:
 def check_length(model: nn.Module, length: int, init: str | None) -> None:
     """Raises RecipeError when rows of ``length`` do not fit the model's positions."""
     most, first = getattr(model.config, "max_position_embeddings", None), first_position(model)
-    if most is None or first + length <= most:
+    if most is None or most < 0 or first + length <= most:  # XLNet's -1 is no limit
         return
     if init:
         raise RecipeError(
@@ -78,7 +78,7 @@ def check_length(model: nn.Module, length: int, init: str | None) -> None:
 def positions_of(model: nn.Module) -> int | None:
     """Tokens that a row may have; None where the family knows no limit."""
     positions = getattr(model.config, "max_position_embeddings", None)
-    return None if positions is None else positions - first_position(model)
+    return None if positions is None or positions < 0 else positions - first_position(model)
 
 
 def first_position(model: nn.Module) -> int:

@@ -15,7 +15,6 @@ everything else      JSON lines in the order of the examples: ``{"label", "proba
 import io
 import json
 import math
-import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
@@ -56,7 +55,7 @@ def write(
         files.write_text(path, "".join(f"{line}\n" for line in _official(task, examples, predicted)))
     elif _in_columns(task, examples):
         path = folder / f"{split}{_suffix(examples.path)}"
-        _write_bytes(path, _with_column(examples, predicted))
+        files.write_bytes(path, _with_column(examples, predicted))
     else:
         path = folder / f"{split}.jsonl"
         rows = _rows(task, examples, predicted, probability)
@@ -90,7 +89,7 @@ def glue_zip(folder: Path, out: Path, wnli_majority: bool = False) -> tuple[str,
     with zipfile.ZipFile(packed, "w") as file:
         for name in sorted(content):
             file.writestr(zipfile.ZipInfo(name), content[name], zipfile.ZIP_DEFLATED)
-    _write_bytes(out, packed.getvalue())
+    files.write_bytes(out, packed.getvalue())
     return tuple(name for name in found if name not in content)
 
 
@@ -305,16 +304,3 @@ def _id(path: Path, number: int, value: Any, ids: Mapping[str, int]) -> int:
 def _text_lines(path: Path) -> list[str]:
     lines, _ = _lines(path)
     return lines if lines[-1] else lines[:-1]
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    """The whole file or nothing."""
-    with files.disk_errors(path, len(content)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            aside.write_bytes(content)
-            files.flush(aside)
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
