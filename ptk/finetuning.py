@@ -21,15 +21,17 @@ from ptk.errors import RecipeError
 from ptk.evaluation import labelled
 from ptk.models import load
 from ptk.objectives.objective import Batch, Objective
+from ptk.processes import launch
 from ptk.progress import Talk
 from ptk.recipe import EvaluateSpec, Recipe, TrainSpec
 from ptk.session import Session, objective_of, phases, with_steps
 from ptk.step import Losses
-from ptk.tasks import predictions, prepare
+from ptk.tasks import predictions, prepare, scores
 from ptk.tasks.prepare import TaskData
 
 AT_ONCE = 8192  # tokens of a batch that is scored
 PART = 512  # tokens of a part of a batch, on a CPU
+USUAL_BATCH = 32  # rows
 PROBLEMS = {"classification": "single_label", "multi_label": "multi_label", "regression": "regression"}
 
 
@@ -59,6 +61,10 @@ class Labelled:
     def origin(self) -> str:
         return ", ".join(dict.fromkeys(examples.path for examples in self.task.splits.values()))
 
+    @property
+    def folders(self) -> list[Path]:
+        return [store.folder for store in self.stores.values()]
+
     def fingerprints(self) -> dict[str, str]:
         return {"task": self.task.fingerprint, "tokenizer": self.tokenizer.fingerprint, "store": self.fingerprint}
 
@@ -76,15 +82,16 @@ def all_batches(source: RowSource, tokenizer: Tokenizer, division: Division) -> 
 
 
 def settled(recipe: Recipe, task: TaskData) -> Recipe:
-    """The recipe with its head, labels and metrics, and the tokenizer of the model it starts from."""
-    if recipe.init is None:
-        raise RecipeError("init: missing; name the model to fine-tune: --model with a run, a model folder or a hub id")
-    found = {"labels": task.names, "metrics": task.task.metrics}
-    head = {name: recipe.objective.get(name) or value for name, value in found.items()}
+    """The recipe with its head, labels and metrics, the tokenizer of the model it starts from, and its batches."""
+    metrics = tuple(recipe.objective.get("metrics") or task.task.metrics)
+    scores.check(metrics, task.task.kind, task.names)
+    head: dict[str, Any] = {"labels": task.names, "metrics": metrics}
+    if positive := recipe.objective.get("positive") or task.task.positive:
+        head["positive"] = positive
     if task.task.kind in PROBLEMS:
         head["problem"] = PROBLEMS[task.task.kind]
     objective = {**recipe.objective, **head, "name": task.task.head}
-    tokenizer = replace(recipe.tokenizer, path=recipe.tokenizer.path or load.folder_of(recipe.init))
+    tokenizer = replace(recipe.tokenizer, path=recipe.tokenizer.path or load.folder_of(recipe.init or ""))
     return replace(recipe, objective=objective, tokenizer=tokenizer, train=divided(recipe.train))
 
 
@@ -97,21 +104,40 @@ def divided(train: TrainSpec) -> TrainSpec:
     return train if given or device.kind() != "cpu" else replace(train, micro_batch_tokens=PART)
 
 
-def tell(model: Any, task: TaskData) -> None:
-    """What ``ptk predict`` has to know of the texts, into the model's configuration."""
+def with_few(train: TrainSpec, examples: int, talk: Talk) -> TrainSpec:
+    """A batch of no more rows than there are examples, said."""
+    size = train.batch_size or USUAL_BATCH
+    if train.phases or train.batch_tokens or train.batch_ramp or examples >= size or launch.processes() > 1:
+        return train
+    talk.say(f"train.batch_size={examples} instead of {size}: there are no more examples")
+    return replace(train, batch_size=examples)
+
+
+def tell(model: Any, session: Session) -> None:
+    """What ``ptk predict`` and ``ptk eval`` have to know of the texts, into the model's configuration."""
+    task, objective = session.data.task, session.objective
     examples = task.splits["validation"]
+    model.config.ptk_length = session.length
     if examples.characters:
         model.config.ptk_unit = "characters"
+    if task.task.starts:
+        model.config.ptk_starts = dict(task.task.starts)
     if task.task.head == "sequence_classification":
         model.config.ptk_texts = len(examples.texts[0])
+        if objective.scale == "unit":
+            model.config.ptk_score_range = list(objective.score_range)
 
 
 class Finetuning(Session):
     @classmethod
     def prepared(cls, recipe: Recipe, talk: Talk) -> tuple[Recipe, Objective, Labelled]:
         assert recipe.task is not None
-        task = prepare.read(recipe.task, recipe.seed, talk.say)
+        if recipe.init is None:
+            raise RecipeError("init: missing; name the model to fine-tune: --model RUN, FOLDER or HUB ID")
+        names = recipe.task.labels or tuple(recipe.objective.get("labels", ()))
+        task = prepare.read(replace(recipe.task, labels=names), recipe.seed, talk.say)
         recipe = settled(recipe, task)
+        recipe = replace(recipe, train=with_few(recipe.train, len(task.splits["train"]), talk))
         tokenizer = tokenizers.load(recipe.tokenizer.path or "")
         return recipe, objective_of(recipe), Labelled(task, tokenizer, prepare.stores(task, tokenizer))
 
@@ -149,11 +175,11 @@ class Finetuning(Session):
         if not self.run.writes:
             return {}
         task, found = self.data.task, []
-        tell(model, task)
+        tell(model, self)
         for split in (name for name in self.data.stores if name != "train"):
             batches = all_batches(self.split(split), self.data.tokenizer, Division())
-            losses, answers = labelled.answers(self.objective, model, batches, self.accelerator)
-            found.append(labelled.results(self.objective, split, losses, answers, task.splits[split]))
+            of_split, answers = labelled.answers(self.objective, model, batches, self.accelerator)
+            found.append(labelled.results(self.objective, split, of_split, answers, task.splits[split]))
             folder, sure = self.run.folder / "predictions", answers.get("probability")
             predictions.write(task.task, split, task.splits[split], answers["predicted"], folder, sure)
         first, *others = found

@@ -29,6 +29,7 @@ from ptk.recipe_sections import (
     complete_objective,
     model_settings,
     objective_class,
+    unnamed_head,
     with_head,
 )
 from ptk.recipe_yaml import (
@@ -177,9 +178,11 @@ def _check_open_sections(tree: Placed, faults: list[Fault]) -> tuple[dict[str, A
     task = tree.at("task")
     if isinstance(objective.value, dict) and task is not None and isinstance(task.value, dict):
         objective = with_head(objective, task)
-    unnamed = task is not None and objective.value == {}  # files of the user's own tell which head
-    if isinstance(objective.value, dict) and not unnamed and (built := check_objective(objective, faults)) is not None:
-        complete = complete_objective(objective.value["name"].value, built)
+    if isinstance(objective.value, dict):
+        if task is not None and objective.at("name") is None:
+            complete = unnamed_head(objective, faults)
+        elif (built := check_objective(objective, faults)) is not None:
+            complete = complete_objective(objective.value["name"].value, built)
     if isinstance(model.value, dict):
         init = tree.at("init")
         has_init = init is not None and init.value is not None

@@ -44,12 +44,22 @@ def build_objective(recipe: Recipe) -> Any:
     Its ``fidelity``, where it has one and leaves it out, is the recipe's. Raises RecipeError for settings
     it does not have.
     """
+    built = _as_it_says(recipe)
+    follows = any(f.name == "fidelity" and built.fidelity is None for f in fields(built))
+    return replace(built, fidelity=recipe.fidelity) if follows else built
+
+
+def completed(recipe: Recipe) -> dict[str, Any]:
+    """The ``objective:`` section of a recipe with every default written out. Raises what ``build_objective`` raises."""
+    return complete_objective(recipe.objective["name"], _as_it_says(recipe))
+
+
+def _as_it_says(recipe: Recipe) -> Any:
     faults: list[Fault] = []
     built = check_objective(_placed(dict(recipe.objective), Place(f"recipe {recipe.name}")), faults)
     if faults:
         raise RecipeError("\n".join(map(str, faults)))
-    follows = any(f.name == "fidelity" and built.fidelity is None for f in fields(built))
-    return replace(built, fidelity=recipe.fidelity) if follows else built
+    return built
 
 
 def model_settings(recipe: Recipe) -> dict[str, Any]:
@@ -74,6 +84,15 @@ def with_head(objective: Placed, task: Placed) -> Placed:
     if objective.at("name") or found not in HEADS:
         return objective
     return Placed({"name": Placed(HEADS[found], task.place), **objective.value}, objective.place)
+
+
+def unnamed_head(section: Placed, faults: list[Fault]) -> dict[str, Any]:
+    """The settings, as given, of a head that the user's own files will tell; a fault for each key that no head has."""
+    known = {f.name for head in HEADS.values() for f in fields(objective_class(head))}
+    for key in section.value.keys() - known:
+        hint = suggest(key, known, "objective.") or "; no head of a task has it"
+        faults.append(Fault(section.value[key].place, f"objective.{shown_key(key)}", f"unknown key{hint}"))
+    return {key: placed.plain() for key, placed in section.value.items()}
 
 
 def check_objective(section: Placed, faults: list[Fault], prefix: str = "objective") -> Any:

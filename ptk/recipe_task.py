@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ptk import recipe_file, tasks
+from ptk.errors import DataError
 from ptk.models import load
 from ptk.progress import Talk
 from ptk.recipe import Recipe
@@ -43,10 +44,7 @@ def start(model: str | None, settings: Sequence[str]) -> str:
 
 def small_model(name: str, settings: Sequence[str]) -> list[str]:
     """Settings in place of the bundled recipes' for a model that is smaller than those these are for; said aloud."""
-    try:
-        config = json.loads((Path(load.folder_of(name)) / "config.json").read_text(encoding="utf-8"))
-    except OSError:  # of the hub
-        return []
+    config = configuration(name)
     chosen = {"train.lr": usual_rate(config), "train.length": few_positions(config)}
     given = {word.partition("=")[0] for word in settings}
     found = [f"{key}={value}" for key, (value, _) in chosen.items() if value and key not in given]
@@ -54,6 +52,15 @@ def small_model(name: str, settings: Sequence[str]) -> list[str]:
         if value and key not in given:
             Talk().say(f"{key}={value}: {reason}")
     return found
+
+
+def configuration(name: str) -> Mapping[str, Any]:
+    """config.json of a model, here or of the hub; empty where it is not to be had, which is said by who loads it."""
+    local = Path(load.folder_of(name)) / "config.json"
+    try:
+        return json.loads(local.read_text(encoding="utf-8")) if local.exists() else load.config(name).to_dict()
+    except (ValueError, DataError):
+        return {}
 
 
 def usual_rate(config: Mapping[str, Any]) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """What a resumed run may change and what it may not (R7)."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from ptk import recipe_file
 from ptk.errors import RecipeError
 from ptk.progress import Talk
 from ptk.recipe import Recipe
+from ptk.recipe_sections import completed
 
 # What a resumed run may not change: the trajectory would be another one (R7).
 FIXED = (
@@ -24,6 +26,7 @@ FIXED = (
     "evaluate.share",
     "evaluate.tail",
 )
+BY_CONTENT = ("task.data", "task.train", "task.validation", "task.test")  # their fingerprint decides, not their path
 SETTLED = ("labels", "metrics")  # of an objective: what a task's files and its entry say where the recipe does not
 FIXED_TRAIN = ("length", "batch_size", "batch_tokens", "batch_ramp", "length_window", "phases", "optimizer")
 FIXED_TRAIN += ("precision", "head_lr", "layer_decay", "freeze", "unfreeze_every")
@@ -47,16 +50,22 @@ def resumed(new: Recipe, old: Recipe, talk: Talk) -> Recipe:
         if not (new.train.micro_batch_size or new.train.micro_batch_tokens):
             new = replace(new, train=replace(new.train, micro_batch_tokens=old.train.micro_batch_tokens))
         new = replace(new, objective=objective, tokenizer=replace(new.tokenizer, path=path))
+        new = replace(new, objective=completed(new))
     before, now = flat(old), flat(new)
     changed = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
     fixed = (*FIXED, *(f"train.{name}" for name in FIXED_TRAIN))
-    refused = [key for key in changed if any(key == f or key.startswith((f + ".", f + "[")) for f in fixed)]
+    refused = [key for key in changed if key not in BY_CONTENT and is_of(key, fixed)]
     if refused:
         lines = [f"{key}: the run has {before.get(key)!r}, the recipe {now.get(key)!r}" for key in refused]
         raise RecipeError("--resume: " + "\n".join(lines) + "\nkeep them, or use another --run for a new run")
     for key in changed:
         talk.say(f"changed: {key}: {before.get(key)!r} -> {now.get(key)!r}")
     return new
+
+
+def is_of(key: str, sections: Sequence[str]) -> bool:
+    """Is a dotted key one of the settings or sections, or within one?"""
+    return any(key == section or key.startswith((section + ".", section + "[")) for section in sections)
 
 
 def flat(recipe: Recipe) -> dict[str, Any]:

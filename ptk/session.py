@@ -104,6 +104,11 @@ class Data(Protocol):
         """The files, for people."""
         ...
 
+    @property
+    def folders(self) -> list[Path]:
+        """Where its stores are."""
+        ...
+
     def fingerprints(self) -> dict[str, str]:
         """Name -> fingerprint, for environment.json."""
         ...

@@ -1,6 +1,7 @@
 """A fine-tuning run: what it reads, what it says, what it leaves."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,14 @@ from typer.testing import CliRunner
 
 from ptk import inspection, recipe_file, recipe_task
 from ptk.cli import app
+from ptk.commands.options import print_results
 from ptk.errors import DataError, RecipeError
 from ptk.finetuning import finetune
 from ptk.models import load
+from ptk.prediction import lines
 from ptk.recipe import Recipe
+
+LONG = ("train.steps=300", "train.warmup=0.2", "train.eval_every=300")  # enough to learn the tiny task
 
 
 def read(path: Path) -> dict:
@@ -150,3 +155,114 @@ def test_what_is_wrong_is_said_before_training(tmp_path):
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
     with pytest.raises(RecipeError, match="did you mean mrpc"):
         recipe_task.recipe_for(None, [], "mrcp", str(model), None)
+
+
+def test_labels_in_an_order_of_ones_own(tmp_path):
+    """The ids follow it, in training, in the model and in what is predicted."""
+    own = ["late", "early", "middle"]
+    settings = recipe(
+        "classification", tmp_path, f"objective.labels={json.dumps(own)}", "train.steps=150", "train.lr=5e-3"
+    )
+    results = finetune(settings, tmp_path / "run", talk=QUIET)
+    assert load.config(str(tmp_path / "run")).id2label == dict(enumerate(own))
+    assert results["score"] > max(results["baselines"].values()) + 0.1
+    said = [
+        json.loads(line)["label"] for line in (tmp_path / "run/predictions/validation.jsonl").read_text().splitlines()
+    ]
+    gold = [json.loads(line)["label"] for line in (tmp_path / "validation.jsonl").read_text().splitlines()]
+    assert np.mean(np.array(said) == np.array(gold)) == pytest.approx(results["score"])
+    with pytest.raises(DataError, match="label `early`"):
+        finetune(recipe("classification", tmp_path, 'objective.labels=["late", "other"]'), tmp_path / "no", talk=QUIET)
+
+
+def test_fewer_examples_than_a_batch_are_a_smaller_batch(tmp_path, capsys):
+    settings = recipe("classification", tmp_path, "task.examples=9", "train.steps=2")
+    finetune(settings, tmp_path / "run")
+    assert "train.batch_size=9 instead of 16: there are no more examples" in capsys.readouterr().err
+    assert recipe_file.load(str(tmp_path / "run" / "recipe.yaml")).recipe.train.batch_size == 9
+
+
+def test_a_model_alone_knows_the_scale_of_its_scores(tmp_path):
+    words = ["objective.scale=unit", "objective.score_range=[0.0, 6.0]", "train.steps=60"]
+    finetune(recipe("regression", tmp_path, *words), tmp_path / "run", talk=QUIET)
+    model = (tmp_path / "run" / "model").rename(tmp_path / "alone")
+    (line,) = lines.answers(str(model), ["the old king draws an apple."])
+    shutil.move(model, tmp_path / "run" / "model")
+    (same,) = lines.answers(str(tmp_path / "run"), ["the old king draws an apple."])
+    assert float(line) == pytest.approx(float(same))
+    assert float(line) > 1
+
+
+def test_baselines_are_no_metrics(capsys):
+    print_results({"metrics": {"f1": 0.5}, "baselines": {"f1": 0.25}}, as_json=False)
+    names = [line.rsplit(maxsplit=1)[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == ["f1", "baseline f1"]
+
+
+def own_files(folder: Path, *words: str, data: str = "train.jsonl") -> Recipe:
+    """Of nothing but a file and a model, as the command line gives it."""
+    model = folder / "bert"
+    if not model.exists():
+        write_examples("classification", folder)
+        write_model("bert", model, 0.0)
+    settings = ["task.pair=other", "train.steps=2", "train.precision=fp32", "train.workers=0", *words]
+    return recipe_task.recipe_for(None, settings, None, str(model), str(folder / data))
+
+
+def test_settings_of_a_head_that_the_files_tell(tmp_path):
+    settings = own_files(tmp_path, "objective.label_smoothing=0.1")
+    assert settings.objective == {"label_smoothing": 0.1}
+    carried_out(settings, tmp_path / "run")
+    written = recipe_file.load(str(tmp_path / "run" / "recipe.yaml")).recipe.objective
+    assert (written["name"], written["label_smoothing"]) == ("sequence_classification", 0.1)
+    with pytest.raises(
+        RecipeError, match=r"objective.label_smothing=0.1: unknown key; did you mean objective.label_sm"
+    ):
+        own_files(tmp_path, "objective.label_smothing=0.1")
+
+
+def test_a_resumed_run_reads_the_same_examples_from_anywhere(tmp_path):
+    results = carried_out(own_files(tmp_path), tmp_path / "run")
+    (tmp_path / "moved.jsonl").write_text((tmp_path / "train.jsonl").read_text())
+    again = carried_out(own_files(tmp_path, data="moved.jsonl"), tmp_path / "run", resume=True)
+    assert again == {**results, "task": "moved"}  # it is called as its file is
+    with pytest.raises(RecipeError, match=r"objective.label_smoothing: the run has 0.0, the recipe 0.1"):
+        carried_out(own_files(tmp_path, "objective.label_smoothing=0.1"), tmp_path / "run", resume=True)
+    (tmp_path / "moved.jsonl").write_text((tmp_path / "train.jsonl").read_text().replace("king", "queen"))
+    with pytest.raises(RecipeError, match=r"the text or tokenizer has changed"):
+        carried_out(own_files(tmp_path, data="moved.jsonl"), tmp_path / "run", resume=True)
+
+
+def test_a_model_of_the_hub_has_the_settings_of_its_size(tmp_path, monkeypatch):
+    from transformers import BertConfig
+
+    small = BertConfig(hidden_size=128, num_attention_heads=2, max_position_embeddings=64)
+    monkeypatch.setattr(load, "config", lambda name: small)
+    assert recipe_task.small_model("google/bert_tiny", []) == ["train.lr=3e-4", "train.length=64"]
+
+    def unreachable(name):
+        raise DataError("the hub cannot be reached")
+
+    monkeypatch.setattr(load, "config", unreachable)
+    assert recipe_task.small_model("google/bert_tiny", []) == []
+
+
+@pytest.mark.parametrize("name", ["runs/min", "./mine", "a/b/c", "/nowhere/at/all"])
+def test_a_path_where_nothing_is_is_no_hub_id(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    with pytest.raises(RecipeError, match=f"^no file or folder {name}.*; name a run, a model folder or a hub id"):
+        load.folder_of(name)
+    assert load.folder_of("google-bert/bert-base-uncased") == "google-bert/bert-base-uncased"
+
+
+def test_a_name_that_is_neither_here_nor_at_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    with (
+        pytest.raises(
+            DataError, match=r"^--model mime: no file or folder mime; did you mean mine\?, and as a hub id: no"
+        ),
+        load.readable("mime"),
+    ):
+        raise OSError("no such model")

@@ -14,14 +14,16 @@ tokenizer = typer.Typer(help="Train a tokenizer.", no_args_is_help=True)
 
 @app.command()
 def build(recipe: RecipeName, overrides: Overrides = None, no_network: Offline = False) -> None:
-    """Build the tokenizer and the store of a recipe."""
+    """Build the tokenizer and the store of a recipe; of a task a store for each split."""
     offline(no_network)
     from ptk import recipe_file
-    from ptk.data import prepare
     from ptk.progress import Talk
+    from ptk.training import kind_of
 
     loaded = recipe_file.load(recipe, overrides or ()).recipe
-    typer.echo(str(prepare.prepare(loaded.corpus, loaded.tokenizer, Talk()).store.folder))
+    _, _, ready = kind_of(loaded).prepared(loaded, Talk())
+    for folder in ready.folders:
+        typer.echo(str(folder))
 
 
 @app.command("show")

@@ -40,9 +40,10 @@ def print_results(results: Mapping[str, Any], as_json: bool) -> None:
         return
     for name, value in results.items():
         if isinstance(value, Mapping):
+            prefix = "baseline " if name == "baselines" else ""
             for part, number in value.items():
-                typer.echo(f"{part:<24} {shown(number)}")
-        elif not isinstance(value, list):
+                typer.echo(f"{prefix + part:<24} {shown(number)}")
+        elif value is not None and not isinstance(value, list):
             typer.echo(f"{name:<24} {shown(value)}")
     for other in results.get("others", ()):
         if "score" in other:

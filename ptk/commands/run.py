@@ -143,7 +143,7 @@ def launch_script(
     hours: Annotated[float, typer.Option("--hours", min=0.1, help="Of one job; the next one goes on.")] = 24.0,
     run: RunFolder = None,
 ) -> None:
-    """Print a job script that pretrains on a cluster, job after job until the run is finished."""
+    """Print a job script that trains on a cluster, job after job until the run is finished."""
     from ptk import recipe_file
 
     loaded = recipe_file.load(recipe, overrides or ()).recipe
@@ -157,7 +157,8 @@ def launch_script(
 
     check_division(loaded, nodes * gpus)
     folder = run or Path("runs") / loaded.name
-    typer.echo(scripts.script(recipe, overrides or (), loaded.name, folder, nodes, gpus, hours), nl=False)
+    command = "pretrain" if loaded.task is None else "finetune"
+    typer.echo(scripts.script(recipe, overrides or (), loaded.name, folder, nodes, gpus, hours, command), nl=False)
 
 
 def without(command: list[str], *options: str) -> list[str]:

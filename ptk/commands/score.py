@@ -105,7 +105,7 @@ def of_task(options: Mapping[str, Any], _settings: Sequence[str], as_json: bool)
 
     spec = TaskSpec(name=options["task"], data=options.get("data"))
     where = (options.get("split", "validation"), options.get("out"), "trust-remote-code" in options)
-    print_results(finetuned.evaluate(spec, named_or_newest(options), *where), as_json)
+    print_results(finetuned.evaluate(spec, named_or_newest(options, options["task"]), *where), as_json)
 
 
 def of_model(options: Mapping[str, Any], _settings: Sequence[str], as_json: bool) -> None:
@@ -132,16 +132,21 @@ def of_model(options: Mapping[str, Any], _settings: Sequence[str], as_json: bool
     print_results(results, as_json)
 
 
-def named_or_newest(options: Mapping[str, Any]) -> str:
-    """The model; the newest finished run, said aloud, where none is named. Raises RecipeError where there is none."""
+def named_or_newest(options: Mapping[str, Any], task: str | None = None) -> str:
+    """The model; where none is named the newest finished run of the task, or of pretraining, said aloud.
+
+    Raises RecipeError where there is none.
+    """
+    from ptk.evaluation import finetuned
     from ptk.models import load
     from ptk.progress import Talk
 
     if "model" in options:
         return options["model"]
-    if (name := load.newest()) is None:
-        raise RecipeError("no finished run under runs/; name a run, a model folder or a hub id")
-    Talk().say(f"model: {name}, the newest finished run (--model)")
+    name, of = (load.newest(), "pretraining") if task is None else (finetuned.newest(task), task)
+    if name is None:
+        raise RecipeError(f"no finished run of {of} under runs/; name a run, a model folder or a hub id with --model")
+    Talk().say(f"model: {name}, the newest finished run of {of} (--model)")
     return name
 
 

@@ -39,6 +39,10 @@ class Data:
     def origin(self) -> str:
         return ", ".join(source.path for source in self.corpus.sources)
 
+    @property
+    def folders(self) -> list[Path]:
+        return [self.store.folder]
+
     def fingerprints(self) -> dict[str, str]:
         return {
             "corpus": self.corpus.fingerprint,

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ptk import files, recipe_file, recipe_task
+from ptk import files, recipe_task
 from ptk.errors import CheckpointError, DataError, DivergedError, OutOfMemoryError, PtkError, RecipeError
 from ptk.evaluation import finetuned, glue_runs, glue_table
 from ptk.evaluation.glue_runs import Planned
@@ -33,8 +33,8 @@ NO_MNLI = "the model of mnli answers it, and there is none"
 STATES = {"new": "begins", "begun": "goes on", "finished": "finished with the same recipe before, reused"}
 WNLI = (
     "as of nearly every model: its validation examples are training sentences with the other answer, and what is "
-    "learned from one is wrong for the other. Published submissions answer with the majority: "
-    "ptk.tasks.predictions.glue_zip(..., wnli_majority=True) does, once predictions/WNLI.tsv is gone"
+    "learned from one is wrong for the other. As in published submissions the zip answers with the majority; what the "
+    "model said is in"
 )
 
 
@@ -218,8 +218,8 @@ def prepared(
 
 def task_of(name: str) -> TaskSpec | None:
     """The task that a run was fine-tuned on; None of a pretraining run and of a model without its run."""
-    path = Path(name) / "recipe.yaml"
-    return recipe_file.load(str(path)).recipe.task if path.exists() else None
+    run = head.recipe_of(name)
+    return run.task if run is not None else None
 
 
 def own_tasks(tasks: Sequence[Task], name: str, names: str | None) -> tuple[Task, ...]:
@@ -249,7 +249,8 @@ def as_it_is(
     for task in seek(tasks, data, ("validation",), outcome.absent, talk):
         spec, folder = TaskSpec(name=task, data=data), root / task
         with outcome.of(task, talk):
-            found = [finetuned.evaluate(spec, name, split, folder, trust_remote_code) for split in splits(spec, tasks)]
+            subject = finetuned.subject(spec, name, folder, trust_remote_code)
+            found = [subject.on(split) for split in splits(spec, tasks)]
             outcome.scored[task] = {**found[0], "others": found[1:]}
             files.write_json(folder / "results.json", outcome.scored[task])
     return outcome
@@ -276,11 +277,13 @@ def summary(tasks: Sequence[Task], outcome: Outcome, name: str, root: Path, talk
         else:
             why = outcome.absent.get(task, f"{name} is not fine-tuned on it")
             objects.append({"task": task, "score": None, "absent": why})
-    if "wnli" in outcome.scored and (why := no_better(outcome.scored["wnli"])):
-        talk.warn(f"wnli: {why}, {WNLI}")
-    missing = zipped(root, list(outcome.scored))
+    why = no_better(outcome.scored.get("wnli", {}))
+    if why is not None:
+        talk.warn(f"wnli: {why}, {WNLI} {root / 'wnli' / 'predictions'}")
+    missing = zipped(root, list(outcome.scored), wnli_majority=why is not None)
     results = {"tasks": objects, **glue_table.averages(objects), "model": name}
     results |= {"zip": str(root / "glue.zip"), "missing_in_zip": list(missing)}
+    results["majority_in_zip"] = ["WNLI.tsv"] if why is not None else []
     files.write_json(root / "results.json", results)
     return results
 
@@ -295,8 +298,11 @@ def no_better(results: Mapping[str, Any]) -> str | None:
     return f"{score:.4f} is not above its majority's {majority:.4f}"
 
 
-def zipped(root: Path, tasks: Sequence[str]) -> tuple[str, ...]:
-    """Lay the official files of these tasks into ``root/predictions`` and zip them; returns those that are missing."""
+def zipped(root: Path, tasks: Sequence[str], wnli_majority: bool = False) -> tuple[str, ...]:
+    """Lay the official files of these tasks into ``root/predictions`` and zip them; returns those that are missing.
+
+    ``wnli_majority``: the most frequent label in place of what was predicted for WNLI.
+    """
     folder = root / "predictions"
     for name in predictions.SUBMISSION:
         (folder / f"{name}.tsv").unlink(missing_ok=True)
@@ -304,4 +310,6 @@ def zipped(root: Path, tasks: Sequence[str]) -> tuple[str, ...]:
         for name in predictions.SUBMISSION:
             if (file := root / task / "predictions" / f"{name}.tsv").exists():
                 files.write_text(folder / file.name, file.read_text(encoding="utf-8"))
-    return predictions.glue_zip(folder, root / "glue.zip")
+    if wnli_majority:
+        (folder / "WNLI.tsv").unlink(missing_ok=True)
+    return predictions.glue_zip(folder, root / "glue.zip", wnli_majority)

@@ -94,6 +94,8 @@ def remarks(results: Mapping[str, Any]) -> Iterator[str]:
     lacking = results["missing_in_zip"]
     what = f"the site takes all eleven files only, missing: {', '.join(lacking)}" if lacking else "all eleven files"
     yield f"{results['zip']}: {what}"
+    for name in results.get("majority_in_zip", ()):
+        yield f"{name} in it has the most frequent label throughout: the model's own answers are no better"
 
 
 def show(results: Mapping[str, Any], console: Console) -> None:

@@ -39,15 +39,17 @@ def results(objective: Any, split: str, losses: Losses, found: Answers, examples
         "metrics": {name: value for name, value in scored.items() if name != "score"},
         "score": scored["score"],
         "loss": float(engine.report(objective, losses)["loss"]),
-        "baselines": baselines(objective.metrics, found, examples.names),
+        "baselines": baselines(objective.metrics, found, examples.names, objective.positive),
     }
     if (said := scores.collapsed(found["predicted"], examples.names)) is not None:
         about["collapsed"] = said
     return about
 
 
-def baselines(metrics: Sequence[str], found: Answers, names: Sequence[str]) -> dict[str, float]:
+def baselines(
+    metrics: Sequence[str], found: Answers, names: Sequence[str], positive: str | None = None
+) -> dict[str, float]:
     """What always answering the most frequent label would score."""
     gold = found["gold"]
     has = ~np.isnan(gold) if gold.dtype.kind == "f" else (gold >= 0).reshape(len(gold), -1).all(1)
-    return scores.majority(metrics, gold[has], names, found["example"][has])
+    return scores.majority(metrics, gold[has], names, found["example"][has], positive)

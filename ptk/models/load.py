@@ -7,6 +7,7 @@ from logging import LogRecord
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ptk.data.sources import not_found
 from ptk.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
@@ -16,7 +17,10 @@ DEFAULT = "google-bert/bert-base-uncased"
 
 
 def folder_of(name: str) -> str:
-    """The model folder of a run, the folder itself, or the hub id. Raises RecipeError for a run without a model."""
+    """The model folder of a run, the folder itself, or the hub id.
+
+    Raises RecipeError for a run without a model, and for a path where nothing is.
+    """
     path = Path(name)
     if (path / "model" / "config.json").exists():
         return str(path / "model")
@@ -24,7 +28,15 @@ def folder_of(name: str) -> str:
         raise RecipeError(f"{name}: the run has no model yet; finish it with ptk pretrain ... --run {name} --resume")
     if path.exists() and not (path / "config.json").exists():
         raise RecipeError(f"{name}: neither a run (model/config.json) nor a model folder (config.json)")
+    if not path.exists() and is_path(name):
+        raise RecipeError(f"{not_found(name)}; name a run, a model folder or a hub id (owner/name)")
     return name
+
+
+def is_path(name: str) -> bool:
+    """Whether a name can be no id of the hub: ``runs/x`` where ``runs`` is here, ``/a/b``, ``./a``, ``a/b/c``."""
+    parts = name.split("/")
+    return name.startswith(("/", ".", "~")) or len(parts) > 2 or (len(parts) == 2 and Path(parts[0]).is_dir())
 
 
 def newest(runs: Path = Path("runs")) -> str | None:
@@ -96,4 +108,6 @@ def readable(name: str) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise DataError(f"--model {name}: {reason}; name a run, a model folder or a hub id within reach") from error
+        here = "" if Path(name).exists() else f"{not_found(name)}, and as a hub id: "
+        remedy = "name a run, a model folder or a hub id within reach"
+        raise DataError(f"--model {name}: {here}{reason}; {remedy}") from error

@@ -31,6 +31,8 @@ class LabelledRows(Objective):
     """The labels by id; those of the task when left out."""
     metrics: tuple[str, ...] = ()
     """Names of ptk/tasks/scores.py; ``score`` is their mean."""
+    positive: str | None = None
+    """The label that the metric ``f1`` is of; the task's, else the one with id 1."""
     length: Positive | None = None
     """Most tokens of an example, specials included; ``train.length`` when left out."""
     fidelity: Literal["fixed", "paper"] | None = None
@@ -71,7 +73,8 @@ class LabelledRows(Objective):
         if not found or not len(found["gold"]):
             return {}
         if np.isfinite(found["predicted"]).all():
-            values = scored(self.scored_by, found["predicted"], found["gold"], self.labels, found.get("sentences"))
+            sentences = found.get("sentences")
+            values = scored(self.scored_by, found["predicted"], found["gold"], self.labels, sentences, self.positive)
         else:  # the run will say that it diverged
             values = dict.fromkeys(self.scored_by, math.nan)
         mean = float(np.mean([values[metric] for metric in self.scored_by]))

@@ -89,6 +89,9 @@ class SequenceClassification(LabelledRows):
         around = (tokenizer.single if texts == 1 else tokenizer.pair).size
         if length <= around + texts:
             raise RecipeError(f"train.length: {length} leaves no room for {texts} texts; give more")
+        if self.positive is not None and self.positive not in self.labels:
+            there = ", ".join(self.labels) or "none"
+            raise RecipeError(f"objective.positive: {self.positive} is none of the labels ({there}); name one of them")
 
     def encode(self, row: Row, tokenizer: "Tokenizer", rng: np.random.Generator) -> Example:
         """input_ids [T], token_type_ids [T] of a pair; labels: a label, a score, or [L] of several labels; example."""

@@ -3,10 +3,13 @@
 a line                                                  its answer
 text<TAB>choice<TAB>choice                              the choice<TAB>its probability
 {"text": "...", "choices": ["...", "..."]}              {"choice": 0, "text": "...", "probabilities": [0.7, 0.3]}
+
+Beside them "question", of a model whose task asks one (COPA: cause or effect): each choice begins with the words that
+it stands for.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ptk.prediction import asked
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Choices:
     objective: "MultipleChoice"
+    starts: Mapping[str, str] = field(default_factory=dict)  # question -> the words that a choice begins with
     form = '{"text": "...", "choices": ["...", "..."]}'
 
     def of_line(self, line: str) -> dict[str, Any]:
@@ -33,7 +37,15 @@ class Choices:
         if len(choices) < 2:
             said = "1 choice" if choices else "no choices"
             raise ValueError(f"{said}; give two or more: text<TAB>choice<TAB>choice, or {self.form}")
-        return text, *choices
+        return text, *(f"{self.start(value)}{choice}" for choice in choices)
+
+    def start(self, value: dict[str, Any]) -> str:
+        question = value.get("question")
+        if question is None or not self.starts:
+            return ""
+        if question not in self.starts:
+            raise ValueError(f'"question" is {question!r}; this model knows {", ".join(self.starts)}')
+        return f"{self.starts[question]} "
 
     def found(self, model: "nn.Module", batch: "Batch") -> Iterator[tuple[int, list[float]]]:
         """Of each example the probability of each choice, and 0 for those that only fill up."""

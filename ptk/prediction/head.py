@@ -6,17 +6,13 @@ from typing import Any
 
 from ptk import recipe_file
 from ptk.models import load
+from ptk.models.heads import PROBLEMS
 
 LENGTH = 512  # tokens of a row, of a model that no run says them of; fewer where it has fewer positions
 HEADS = {  # end of an architecture's name -> the objective that is its head
     "ForSequenceClassification": "sequence_classification",
     "ForTokenClassification": "token_classification",
     "ForMultipleChoice": "multiple_choice",
-}
-PROBLEMS = {
-    "single_label_classification": "single_label",
-    "multi_label_classification": "multi_label",
-    "regression": "regression",
 }
 
 
@@ -41,12 +37,16 @@ def objective_of(name: str, config: Any) -> tuple[Any, int]:
         length = max([phase.length for phase in recipe.train.phases or ()], default=recipe.train.length)
         return (replace(objective, labels=labels) if objective.labels else objective), length
     kind: Any = recipe_file.objective_class(head or "")
+    length = getattr(config, "ptk_length", LENGTH)
     if head == "multiple_choice":
-        return kind(), LENGTH
+        return kind(), length
     if head == "token_classification":
-        return kind(labels=labels), LENGTH
-    problem = PROBLEMS.get(config.problem_type, "regression" if len(labels) == 1 else "single_label")
-    return kind(problem=problem, labels=() if problem == "regression" else labels), LENGTH
+        return kind(labels=labels), length
+    problems = {theirs: ours for ours, theirs in PROBLEMS.items()}
+    problem = problems.get(config.problem_type, "regression" if len(labels) == 1 else "single_label")
+    scores = getattr(config, "ptk_score_range", None)  # of a head that learned them as 0 to 1
+    unit = {"scale": "unit", "score_range": tuple(scores)} if scores else {}
+    return kind(problem=problem, labels=() if problem == "regression" else labels, **unit), length
 
 
 def recipe_of(name: str) -> Any:

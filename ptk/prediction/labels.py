@@ -178,7 +178,9 @@ def kind_of(objective: Any, config: Any) -> Kind:
     """Who asks and answers for an objective; a model's configuration says what it was fine-tuned on."""
     if objective.part == "tagging":
         return Tags(objective, getattr(config, "ptk_unit", None) == "characters")
-    return Choices(objective) if objective.part == "choice" else Classes(objective, getattr(config, "ptk_texts", None))
+    if objective.part == "choice":
+        return Choices(objective, getattr(config, "ptk_starts", {}))
+    return Classes(objective, getattr(config, "ptk_texts", None))
 
 
 def store_of(examples: Examples, tokenizer: Tokenizer) -> Store:

@@ -56,12 +56,21 @@ exit "${{code:-8}}"
 """
 
 
-def script(recipe: str, overrides: Sequence[str], name: str, run: Path, nodes: int, gpus: int, hours: float) -> str:
-    """The job script of ``ptk pretrain recipe overrides --run run`` on ``nodes`` machines with ``gpus`` each.
+def script(
+    recipe: str,
+    overrides: Sequence[str],
+    name: str,
+    run: Path,
+    nodes: int,
+    gpus: int,
+    hours: float,
+    command: str = "pretrain",
+) -> str:
+    """The job script of ``ptk command recipe overrides --run run`` on ``nodes`` machines with ``gpus`` each.
 
     A run's status is looked for where the run is, so relative paths are those of the folder ``sbatch`` is called in.
     """
-    words = ["ptk", "pretrain", recipe, *overrides, "--run", str(run), "--resume"]
+    words = ["ptk", command, recipe, *overrides, "--run", str(run), "--resume"]
     return SCRIPT.format(
         job=f"ptk-{name}",
         nodes=nodes,

@@ -58,6 +58,7 @@ TASKS = (
         hub_columns=Columns(PAIR),
         labels={"0": "not_equivalent", "1": "equivalent"},
         metrics=("accuracy", "f1"),
+        positive="equivalent",
     ),
     glue(
         "stsb",
@@ -76,6 +77,7 @@ TASKS = (
         "QQP",
         labels={"0": "not_duplicate", "1": "duplicate"},
         metrics=("accuracy", "f1"),
+        positive="duplicate",
         uneven="broken",
     ),
     glue(

@@ -25,7 +25,7 @@ import numpy as np
 
 from ptk import files
 from ptk.data.decoding import COMPRESSED, find_encoding, open_bytes
-from ptk.errors import DataError
+from ptk.errors import DataError, RecipeError
 from ptk.tasks.examples import Examples
 from ptk.tasks.files.tables import format_of, is_table
 from ptk.tasks.task import Task
@@ -78,8 +78,8 @@ def read(task: Task, path: Path, examples: Examples) -> np.ndarray:
 def glue_zip(folder: Path, out: Path, wnli_majority: bool = False) -> tuple[str, ...]:
     """Zip the prediction files of SUBMISSION that lie in ``folder``; returns those that do not, such as ``RTE.tsv``.
 
-    The site takes a submission with all eleven only (GLUE-4). ``wnli_majority`` answers WNLI, where it was not
-    trained, with its most frequent label. Equal files give an equal zip.
+    The site takes a submission with all eleven only (GLUE-4). ``wnli_majority`` answers WNLI, where its file
+    is not there, with its most frequent label. Equal files give an equal zip.
     """
     found = {name: folder / name for name in (f"{each}.tsv" for each in SUBMISSION)}
     content = {name: path.read_text(encoding="utf-8") for name, path in found.items() if path.exists()}
@@ -143,9 +143,15 @@ def _indexed(values: Sequence[str]) -> Iterator[str]:
 
 
 def _values(task: Task, examples: Examples) -> list[str]:
-    """By id, what the task's files call each label."""
+    """By id, what the task's files call each label. Raises RecipeError for a label that is none of the task's."""
     own = dict(zip(task.names, task.values, strict=True))
-    return [own.get(name, name) for name in examples.names]
+    if not own:
+        return list(examples.names)
+    found = [task.label(name) for name in examples.names]
+    if None in found:
+        wrong = examples.names[found.index(None)]
+        raise RecipeError(f"label {wrong}: {task.name} has {', '.join(task.names)}; name the labels so")
+    return [own[name] for name in found if name is not None]
 
 
 def _rows(

@@ -1,7 +1,7 @@
 """A recipe's task, made ready: found, read, labelled, divided; then tokenized into stores."""
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 from ptk import files, tasks
 from ptk.data.store import Store
 from ptk.data.tokenizer import Tokenizer
-from ptk.errors import DataError
+from ptk.errors import DataError, RecipeError
 from ptk.recipe import TaskSpec
 from ptk.tasks import store
 from ptk.tasks.examples import Examples
@@ -44,15 +44,11 @@ def read(spec: TaskSpec, seed: int, say: Say) -> TaskData:
 
     Raises RecipeError for an unknown task, DataError for files that are not there or hold what they should not.
     """
-    if spec.name is None:
-        task, found = own.task(spec, say)
-    else:
-        task = named(spec)
-        found = finding.Found({}, ()) if task.builtin else finding.find(task, spec)
+    task, found = found_of(spec, say)
     for note in found.notes:
         say(note)
     if task.builtin:
-        splits = dict(importlib.import_module(f"ptk.tasks.{task.builtin}").examples())
+        splits = builtin(task)
     else:
         raws = raws_of(task, spec, found, say)
         task, labels = with_labels(task, spec, raws)
@@ -72,25 +68,99 @@ def read(spec: TaskSpec, seed: int, say: Say) -> TaskData:
     return TaskData(task, names, splits)
 
 
-def read_split(spec: TaskSpec, split: str, say: Say) -> tuple[Task, Examples]:
-    """The examples of one split, to be scored: of a single file all of them, of a folder as fine-tuning divides it.
+def read_split(spec: TaskSpec, split: str, say: Say, trained: TaskSpec | None = None) -> tuple[Task, Examples]:
+    """The examples of one split, to be scored: those of its file, or of the single file that ``spec.data`` is.
 
-    Raises what ``read`` raises, and DataError for a split that is not there.
+    ``trained``: the task of the model's run. Of a file that this run divided only the part is taken that it held out.
+    Raises what ``read`` raises, RecipeError for a split that the task has not, DataError for one that is not there.
     """
-    single = Path(spec.data or "").expanduser()
-    if spec.data is not None and single.is_file():
-        alone = replace(spec, data=None, **{split: spec.data})
-        task, found = (named(alone), finding.find(named(alone), alone)) if spec.name else own.task(alone, say)
-        raws = raws_of(task, alone, found, say)
-        task, labels = with_labels(task, alone, raws)
-        examples = labelled(task, raws[split], labels)
-        say(f"{split}: {len(examples):,} examples{'' if examples.labelled else ' without labels'}, {examples.path}")
-        return task, examples
-    data = read(spec, 0, say)
-    if split not in data.splits:
-        there = ", ".join(data.splits)
-        raise DataError(f"{data.task.name}: no {split} split; there are {there}: --split says which, or name a file")
-    return data.task, data.splits[split]
+    task, found = to_score(spec, split, say, trained)
+    if task.builtin:
+        splits = builtin(task)
+        check_split(task, split, splits, splits)
+        return task, splits[split]
+    there = origins(task, found)
+    whole = divided(trained, split, there)
+    check_split(task, split, there or task.files, [*there, *([split] if whole or not there else [])])
+    wanted = whole or split
+    raws = raws_of(task, spec, found, say, wanted if are_fixed(task, spec) else None)
+    check_split(task, split, raws, [split] if wanted in raws else raws)
+    task, labels = with_labels(task, spec, raws)
+    examples = labelled(task, raws[wanted], labels)
+    if whole is not None and trained is not None:
+        held = dividing.held_out(examples, trained.held_out)
+        mine = ~held if split == "train" else held
+        say(f"{split}: {mine.sum():,} of {len(mine):,} examples, as the model's run divided its file")
+        examples = dividing.part(examples, mine)
+    say(f"{split}: {len(examples):,} examples{'' if examples.labelled else ' without labels'}, {examples.path}")
+    return task, examples
+
+
+def to_score(spec: TaskSpec, split: str, say: Say, trained: TaskSpec | None) -> tuple[Task, finding.Found]:
+    """The task, and its files; of a single file, unless the model's run had it, that one as the split."""
+    path = Path(spec.data or "").expanduser()
+    alone = spec.data is not None and path.is_file() and (trained is None or trained.data != spec.data)
+    if alone:
+        task = task_of(replace(spec, train=None, validation=None, test=None), say)
+        if not task.builtin:
+            return task, finding.Found({split: path}, ())
+    task, found = found_of(spec, say)
+    for note in found.notes:
+        say(note)
+    return task, found
+
+
+def origins(task: Task, found: finding.Found) -> dict[str, str]:
+    """Split -> where it is from, on this machine or on the hub."""
+    if found.files:
+        return {split: str(path.resolve()) for split, path in found.files.items()}
+    return (
+        {split: f"{task.hub.path} {task.hub.config} {theirs}" for split, theirs in task.hub.splits.items()}
+        if task.hub
+        else {}
+    )
+
+
+def divided(trained: TaskSpec | None, split: str, there: Mapping[str, str]) -> str | None:
+    """The split of ``there`` that is the file which a run on ``trained`` divided, where it is the one wanted or
+    stands for it; else None."""
+    if trained is None or split not in (*there, "train", "validation"):
+        return None
+    try:
+        theirs = origins(*found_of(trained, lambda _: None))
+    except DataError:  # its files are gone, and the ones to be scored are others
+        return None
+    both = [theirs[name] for name in ("train", "validation") if name in theirs]
+    if len(both) != 1 or there.get(split, both[0]) != both[0]:
+        return None
+    return next((name for name, origin in there.items() if origin == both[0]), None)
+
+
+def check_split(task: Task, split: str, there: Iterable[str], taken: Iterable[str]) -> None:
+    """Raises RecipeError for a split that no task of this layout has, DataError for one that is not ``taken``."""
+    known = dict.fromkeys([*task.files, *(task.hub.splits if task.hub else ()), *finding.SPLITS])
+    if split not in known:
+        raise RecipeError(f"--split {split}: {task.name} has {', '.join(known)}; name one of them")
+    if split not in taken:
+        said = ", ".join(there)
+        raise DataError(f"{task.name}: no {split} split; there are {said}: --split says which, or name a file")
+
+
+def are_fixed(task: Task, spec: TaskSpec) -> bool:
+    """Whether the labels are known before the files are read."""
+    return task.kind == "regression" or bool(spec.labels) or (bool(task.labels) and spec.label is None)
+
+
+def builtin(task: Task) -> dict[str, Examples]:
+    return dict(importlib.import_module(f"ptk.tasks.{task.builtin}").examples())
+
+
+def found_of(spec: TaskSpec, say: Say) -> tuple[Task, finding.Found]:
+    """The task, and where its files are."""
+    if spec.name is None:
+        return own.task(spec, say)
+    task = named(spec)
+    return task, finding.find(task, spec)
 
 
 def task_of(spec: TaskSpec, say: Say) -> Task:
@@ -114,11 +184,15 @@ def named(spec: TaskSpec) -> Task:
     return task
 
 
-def raws_of(task: Task, spec: TaskSpec, found: finding.Found, say: Say) -> dict[str, Raw]:
-    """What the file of each split holds, or that of the hub; what was left out or changed is said."""
+def raws_of(task: Task, spec: TaskSpec, found: finding.Found, say: Say, only: str | None = None) -> dict[str, Raw]:
+    """What the file of each split holds, or that of the hub, or of one split; what was left out or changed is said."""
     if found.files:
-        raws = {split: read_file(task, path, spec.encoding, needs_labels(split)) for split, path in found.files.items()}
+        wanted = {split: path for split, path in found.files.items() if only in (None, split)}
+        raws = {split: read_file(task, path, spec.encoding, needs_labels(split)) for split, path in wanted.items()}
     else:
+        if task.hub is not None and only is not None:
+            one = {split: theirs for split, theirs in task.hub.splits.items() if split == only}
+            task = replace(task, hub=replace(task.hub, splits=one))
         raws = hub.read(task, found.tried, say)
     for raw in raws.values():
         for reason, count in raw.notes.items():
@@ -129,11 +203,16 @@ def raws_of(task: Task, spec: TaskSpec, found: finding.Found, say: Say) -> dict[
 
 def with_labels(task: Task, spec: TaskSpec, raws: Mapping[str, Raw]) -> tuple[Task, Labels]:
     """The set of labels; that of the files where the recipe names a column that holds others than the task's."""
+    if spec.labels and task.labels:
+        wanted = tuple(task.label(label) or label for label in spec.labels)
+        if not set(wanted) <= set(task.names):
+            task = replace(task, labels={}, positive=None)
+        spec = replace(spec, labels=wanted)
     labels = labels_of(task, spec.labels, raws.values())
     if spec.name is not None and spec.label is not None and task.labels and not spec.labels:
         values = {value for raw in raws.values() for value in raw.values or ()}
         if any(labels.id_of(value) is None for value in values):
-            task = replace(task, labels={})
+            task = replace(task, labels={}, positive=None)
             labels = labels_of(task, (), raws.values())
     return task, labels
 
@@ -185,7 +264,10 @@ def check(task: Task, splits: Mapping[str, Examples], say: Say) -> None:
     """Raises DataError where there is nothing to learn; says which texts are in two splits (D12)."""
     train = splits.get("train")
     if train is None:
-        return
+        there = ", ".join(f"{examples.path} ({split})" for split, examples in splits.items())
+        never = task.files and "train" not in task.files  # GLUE's diagnostic set is answered by a model of another task
+        remedy = task.about if never else "name labelled examples with task.train"
+        raise DataError(f"{task.name}: nothing to train on, only {there}; {remedy}")
     if not train.labelled:
         raise DataError(f"{train.path}: no labels to train on; name their column with task.label")
     known = train.labels[train.has_label]

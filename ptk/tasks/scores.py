@@ -2,7 +2,7 @@
 
 =================== ================================================================================================
 accuracy            share of right answers; of multi-label, of examples with every label right; of tagging, of words
-f1                  of the label with id 1 (GLUE's scripts for MRPC and QQP); of multi-label, micro
+f1                  of the positive label (GLUE's scripts for MRPC and QQP), id 1 if none is; of multi-label, micro
 macro_f1, micro_f1  scikit-learn's; macro is the mean over the labels that are in the gold or the predictions
 matthews            0 where the predictions or the gold are all one label
 pearson, spearman   undefined where the predictions or the gold are constant: 0
@@ -26,6 +26,7 @@ model, so it stays seqeval.
 import importlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from types import ModuleType
 
 import numpy as np
@@ -44,13 +45,14 @@ def scored(
     gold: np.ndarray,
     names: Sequence[str] = (),
     sentences: np.ndarray | None = None,
+    positive: str | None = None,
 ) -> dict[str, float]:
     """Each metric by its name.
 
     ``predicted`` and ``gold`` are of one shape: label ids [N], scores [N] of regression, 0 and 1 [N, L] of
     multi-label. ``names`` are the labels by id. Tagging is flat, in reading order, ``sentences`` [N] the example of
-    each. Raises ValueError for rows without gold (below 0, nan) and for predictions that are not numbers, RecipeError
-    for a package that is not installed.
+    each. ``positive`` names the label that ``f1`` is of. Raises ValueError for rows without gold (below 0, nan) and for
+    predictions that are not numbers, RecipeError for a package that is not installed and a positive label that is none.
     """
     predicted, gold = _checked(predicted, gold)
     scores: dict[str, float] = {}
@@ -62,6 +64,8 @@ def scored(
         elif metric == "character_macro_f1":
             labels = range(len(names))
             scores[metric] = _f1(predicted, gold, labels=labels, average="macro", zero_division=1)
+        elif metric == "f1":
+            scores[metric] = _f1_of_the_task(predicted, gold, _id_of(positive, names))
         elif metric in _METRICS:
             scores[metric] = float(_METRICS[metric](predicted, gold))
         else:
@@ -75,7 +79,11 @@ def mean_score(scores: Mapping[str, float]) -> float:
 
 
 def majority(
-    metrics: Sequence[str], gold: np.ndarray, names: Sequence[str] = (), sentences: np.ndarray | None = None
+    metrics: Sequence[str],
+    gold: np.ndarray,
+    names: Sequence[str] = (),
+    sentences: np.ndarray | None = None,
+    positive: str | None = None,
 ) -> dict[str, float]:
     """What is scored without looking at the text: always the most frequent label, of regression the mean.
 
@@ -88,7 +96,7 @@ def majority(
     else:
         labels, counts = np.unique(gold, return_counts=True)
         answer = labels[counts.argmax()]
-    return scored(metrics, np.broadcast_to(answer, gold.shape), gold, names, sentences)
+    return scored(metrics, np.broadcast_to(answer, gold.shape), gold, names, sentences, positive)
 
 
 def collapsed(predicted: np.ndarray, names: Sequence[str] = ()) -> str | None:
@@ -132,12 +140,21 @@ def _f1(predicted: np.ndarray, gold: np.ndarray, **options: object) -> float:
     return _library("sklearn.metrics").f1_score(gold, predicted, **{"zero_division": 0, **options})
 
 
-def _f1_of_the_task(predicted: np.ndarray, gold: np.ndarray) -> float:
+def _id_of(positive: str | None, names: Sequence[str]) -> int:
+    """Of the label that f1 is of. Raises RecipeError for one that is none of them."""
+    if positive is None:
+        return 1
+    if positive not in names:
+        raise RecipeError(f"objective.positive: {positive} is none of the labels {', '.join(names)}; name one of them")
+    return list(names).index(positive)
+
+
+def _f1_of_the_task(predicted: np.ndarray, gold: np.ndarray, positive: int = 1) -> float:
     if gold.ndim == 2:
         return _f1(predicted, gold, average="micro")
     if max(predicted.max(), gold.max()) > 1:
         raise ValueError("f1 is of two labels; of more, ask for macro_f1 or micro_f1")
-    return _f1(predicted, gold, average="binary", pos_label=1)
+    return _f1(predicted, gold, average="binary", pos_label=positive)
 
 
 def _matthews(predicted: np.ndarray, gold: np.ndarray) -> float:
@@ -200,3 +217,38 @@ def _library(module: str) -> ModuleType:
     except ImportError as error:
         package = _PACKAGES[module.partition(".")[0]]
         raise RecipeError(f"the scores of this task need {package}: pip install 'ptk[eval]'") from error
+
+
+ONE_LABEL = ("classification", "multiple_choice", "tagging")
+FITS: Mapping[str, tuple[str, ...]] = {
+    "accuracy": (*ONE_LABEL, "multi_label"),
+    "f1": ("classification", "multi_label"),
+    "macro_f1": (*ONE_LABEL, "multi_label"),
+    "micro_f1": (*ONE_LABEL, "multi_label"),
+    "matthews": ONE_LABEL,
+    "pearson": ("regression",),
+    "spearman": ("regression",),
+    "f1_from_3": ("regression",),
+    "entity_f1": ("tagging",),
+    "entity_macro_f1": ("tagging",),
+    "character_macro_f1": ("tagging",),
+}
+"""The kinds of task (ptk/tasks/task.py) that each metric can score."""
+
+
+def check(metrics: Sequence[str], kind: str, names: Sequence[str]) -> None:
+    """Raises RecipeError for a metric that there is not, or that cannot score a task of that kind and these labels."""
+    fitting = [name for name, kinds in FITS.items() if kind in kinds and (name != "f1" or f1_fits(kind, names))]
+    for metric in metrics:
+        if metric not in FITS:
+            near = get_close_matches(metric, fitting, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(fitting)}"
+            raise RecipeError(f"objective.metrics: {metric} is no metric; {hint}")
+        if metric not in fitting:
+            of = f"{kind} with {len(names)} labels" if kind in FITS[metric] else kind
+            raise RecipeError(f"objective.metrics: {metric} is not of {of}; choose from {', '.join(fitting)}")
+
+
+def f1_fits(kind: str, names: Sequence[str]) -> bool:
+    """Of one label an example, F1 is that of the positive one of two."""
+    return kind == "multi_label" or len(names) == 2

@@ -70,6 +70,8 @@ class Task:
     """Values for examples on which the annotators did not agree; they are left out, and counted."""
     starts: Mapping[str, str] = field(default_factory=dict)
     """Value of ``columns.start`` -> the words that a choice begins with; the value itself where it is not here."""
+    positive: str | None = None
+    """The name of the label that ``f1`` is of; the label with id 1 when left out."""
     uneven: Literal["broken", "labels"] | None = None
     """Rows of the official file with other cells than its header: ``broken`` in two by a line end, which are left out
     and counted (GLUE-1); with further annotators' ``labels`` before the last one, which is the one that counts."""
@@ -89,6 +91,13 @@ class Task:
         """By id, what the task's own files call the label."""
         first = {name: value for value, name in reversed(list(self.labels.items()))}
         return tuple(first[name] for name in self.names)
+
+    def label(self, called: str) -> str | None:
+        """The name of the label that a model or a recipe calls so: by its name or the files' value, in any case."""
+        known = {**dict(zip(self.values, self.names, strict=True)), **{name: name for name in self.names}}
+        if called in known:
+            return known[called]
+        return next((name for said, name in known.items() if said.casefold() == called.casefold()), None)
 
     @property
     def head(self) -> str:

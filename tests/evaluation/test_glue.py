@@ -306,9 +306,10 @@ def test_a_fine_tuned_model_is_scored_on_its_own_task(made, tmp_path, trainings)
     assert prediction.read_text() == (run / "predictions" / "MRPC.tsv").read_text()
     with pytest.raises(RecipeError, match="fine-tuned on cola, which is none of these"):
         glue.own_tasks(glue.wanted(None)[1:], str(made["out"] / "cola"), None)
+    alone = called(made, "mrpc", ("not_equivalent", "equivalent"), tmp_path / "alone")
     with pytest.raises(RecipeError, match="name it with --tasks"):
-        glue.evaluate(str(run / "model"), made["data"], None, tmp_path / "own")
-    bare, _ = glue.evaluate(str(run / "model"), made["data"], "mrpc", tmp_path / "bare")
+        glue.evaluate(alone, made["data"], None, tmp_path / "own")
+    bare, _ = glue.evaluate(alone, made["data"], "mrpc", tmp_path / "bare")
     assert bare["tasks"][0]["metrics"] == pytest.approx(own["metrics"])
     with pytest.raises(RecipeError, match=r"train.lr=1e-3: --model .* is fine-tuned already"):
         glue.evaluate(str(run), made["data"], None, tmp_path / "own", ["train.lr=1e-3"])
@@ -320,11 +321,83 @@ def test_eval_of_a_fine_tuning_run_scores_its_task(made, tmp_path):
     first = ptk("eval", run, "--json", "--out", tmp_path / "1")
     assert first.exit_code == 0, first.exception
     assert json.loads(first.stdout)["metrics"] == pytest.approx(own["metrics"])
-    other = ptk("eval", "--model", run, "--split", "validation_mismatched", "--json", "--out", tmp_path / "2")
+    other = ptk("eval", "--model", run / "model", "--split", "validation_mismatched", "--json", "--out", tmp_path / "2")
     expected = next(each for each in own["others"] if each["split"] == "validation_mismatched")
     assert json.loads(other.stdout)["metrics"] == pytest.approx(expected["metrics"])
     named = ptk("eval", "--task", "mnli", "--model", run, "--data", made["data"], "--json", "--out", tmp_path / "3")
     assert json.loads(named.stdout)["metrics"] == pytest.approx(own["metrics"])
+
+
+def called(made, task: str, labels: tuple[str, ...], folder: Path) -> str:
+    """A copy of a run's model, without its run, with other names of its labels."""
+    shutil.copytree(made["out"] / task / "model", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+    (folder / "config.json").write_text(json.dumps(config))
+    return str(folder)
+
+
+def test_f1_is_of_the_same_label_whatever_its_id(made, tmp_path):
+    spec = TaskSpec(name="mrpc", data=made["data"])
+    model = called(made, "mrpc", ("equivalent", "not_equivalent"), tmp_path / "model")
+    results = finetuned.evaluate(spec, model, "validation", tmp_path)
+    official = finetuned.score(spec, Path(results["predictions"]), "validation", tmp_path / "official")
+    assert results["metrics"] == pytest.approx(official["metrics"])
+    own = json.loads((made["out"] / "mrpc" / "results.json").read_text())
+    assert results["baselines"] == {"accuracy": 0.5, "f1": pytest.approx(2 / 3)}  # of a tie the answer is id 0
+    assert results["metrics"]["accuracy"] == pytest.approx(1 - own["metrics"]["accuracy"])
+    assert (results["seed"], official["seed"]) == (None, None)
+
+
+@pytest.mark.parametrize("labels", [("LABEL_0", "LABEL_1", "LABEL_2"), ("ENTAILMENT", "Neutral", "contradiction")])
+def test_labels_of_other_names_are_the_task_s(made, tmp_path, labels, capsys):
+    model = called(made, "mnli", labels, tmp_path / "model")
+    spec = TaskSpec(name="mnli", data=made["data"])
+    own = json.loads((made["out"] / "mnli" / "results.json").read_text())
+    subject = finetuned.subject(spec, model, tmp_path)
+    assert subject.on("validation")["metrics"] == pytest.approx(own["metrics"])
+    assert ("its labels have no names, taken for entailment, neutral" in capsys.readouterr().err) == ("_" in labels[0])
+    file = Path(subject.on("test")["predictions"])
+    assert file.read_text() == (made["out"] / "mnli" / "predictions" / "MNLI-m.tsv").read_text()
+
+
+def test_a_model_of_another_task_is_refused_before_data_are_read(made):
+    nowhere = {"data": "nowhere"}
+    with pytest.raises(RecipeError, match=r"answers with one of its labels, and stsb wants a score; name a model"):
+        finetuned.subject(TaskSpec(name="stsb", **nowhere), str(made["out"] / "mrpc"))
+    with pytest.raises(
+        RecipeError, match=r"labels are entailment, neutral, contradiction, those of rte are entailment"
+    ):
+        finetuned.subject(TaskSpec(name="rte", **nowhere), str(made["out"] / "mnli"))
+
+
+def test_a_regression_is_no_model_of_labels():
+    scores: Any = type("Head", (), {"problem": "regression"})()
+    with pytest.raises(RecipeError, match="answers with a score, and mrpc wants one of its labels"):
+        finetuned.check_problem("model", scores, glue.wanted("mrpc")[0])
+
+
+def test_no_model_named_is_the_newest_run_of_the_task(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number, task in enumerate(("mrpc", "cola")):
+        shutil.copytree(made["out"] / task, f"runs/{task}")
+        os.utime(f"runs/{task}/status.json", (number, number))
+    shutil.copytree("runs/mrpc", "runs/stopped")
+    Path("runs/stopped/status.json").write_text('{"status": "stopped"}')
+    said = ptk("eval", "--task", "mrpc", "--data", made["data"], "--json")
+    assert said.exit_code == 0, said.exception
+    assert "model: runs/mrpc, the newest finished run of mrpc (--model)" in said.stderr
+    assert json.loads(said.stdout)["seed"] == 42
+    assert finetuned.newest("ax") is None
+
+
+def test_the_model_is_loaded_once(made, tmp_path, monkeypatch):
+    loaded: list[str] = []
+    real = finetuned.load.load
+    monkeypatch.setattr(finetuned.load, "load", lambda name, trust: loaded.append(name) or real(name, trust))
+    results, _ = glue.evaluate(str(made["out"] / "mnli"), made["data"], "mnli", tmp_path)
+    assert len(loaded) == 1
+    assert results["tasks"][0]["score"] == pytest.approx(made["results"]["tasks"][2]["score"])
 
 
 def test_every_scored_split_is_printed(made, capsys):
@@ -343,6 +416,9 @@ def test_eval_of_a_prediction_file(made, tmp_path):
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["metrics"] == {"accuracy": 0.5, "f1": pytest.approx(2 / 3)}
     assert "accuracy                 0.5000" in said.stdout
+    missing = ptk("eval", "--task", "mrpc", "--data", "nowhere", "--predictions", tmp_path / "mine.tvs")
+    assert isinstance(missing.exception, DataError)
+    assert f"--predictions: no file or folder {tmp_path}/mine.tvs; did you mean {path}" in str(missing.exception)
 
 
 NINE = {"cola": 0.6, "sst2": 0.9, "stsb": 0.8, "qqp": 0.7, "qnli": 0.9, "rte": 0.71, "wnli": 0.5}
@@ -410,9 +486,14 @@ def test_the_table_on_a_terminal(made):
 def test_why_wnli_is_no_result(results, reason, tmp_path, capsys):
     assert glue.no_better(results) == reason
     outcome = glue.Outcome(scored={"wnli": {"task": "wnli", **results}})
-    glue.summary(glue.wanted("wnli"), outcome, "model", tmp_path, glue.Talk())
+    write_table(tmp_path / "wnli" / "predictions" / "WNLI.tsv", None, ["the model's"])
+    found = glue.summary(glue.wanted("wnli"), outcome, "model", tmp_path, glue.Talk())
+    with zipfile.ZipFile(tmp_path / "glue.zip") as file:
+        assert (file.read("WNLI.tsv") == b"the model's\n") == (reason is None)
+    told = "WNLI.tsv in it has the most frequent label throughout"
+    assert any(told in line for line in glue_table.remarks(found)) == (reason is not None)
     said = capsys.readouterr().err
-    assert ("wnli_majority=True" in said) == (reason is not None)
+    assert (f"what the model said is in {tmp_path}/wnli/predictions" in said) == (reason is not None)
     assert (reason or "") in said
 
 
@@ -461,12 +542,14 @@ def test_the_default_folder_is_named_after_the_model():
         ("--glue --model M task.data=other", "task.data=other: with --glue that is said by --data"),
         ("PRETRAINED --split test", "--split says nothing of a pretrained model"),
         ("TUNED --samples 2", "--samples says nothing of a fine-tuned model"),
-        ("TUNED/model", "its folder does not say on what; name it with --task"),
+        ("ALONE", "its folder does not say on what; name it with --task"),
     ],
 )
 def test_wrong_combinations_are_one_error(words, message, made, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = words.replace("PRETRAINED", made["model"]).replace("TUNED", str(made["out"] / "mrpc"))
+    if "ALONE" in said:
+        said = called(made, "mrpc", ("not_equivalent", "equivalent"), tmp_path / "alone")
     result = ptk("eval", *said.split())
     assert isinstance(result.exception, RecipeError), result.exception
     assert message in str(result.exception)
@@ -474,7 +557,7 @@ def test_wrong_combinations_are_one_error(words, message, made, tmp_path, monkey
 
 def test_no_model_and_no_folder(tmp_path, monkeypatch, made):
     monkeypatch.chdir(tmp_path)
-    assert "no finished run under runs/" in str(ptk("eval", "--task", "mrpc").exception)
+    assert "no finished run of mrpc under runs/" in str(ptk("eval", "--task", "mrpc").exception)
     missing = ptk("eval", "--glue", "--model", made["model"], "--data", "nowhere")
     assert isinstance(missing.exception, DataError)
     assert "--data nowhere: no such folder" in str(missing.exception)

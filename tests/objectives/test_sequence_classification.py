@@ -1,5 +1,7 @@
 """One label, several or a score: the loss is transformers' own, rows are what AutoTokenizer makes of the texts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -127,6 +129,10 @@ def test_no_room_and_nothing_between(tmp_path):
     with pytest.raises(RecipeError, match=r"train.length: 5 leaves no room for 2 texts"):
         objective_of().check(everything, tokenizer(), 5, held_out=False)
     objective_of().check(everything, tokenizer(), 8, held_out=False)
+    with pytest.raises(RecipeError, match=r"objective.positive: maybe is none of the labels \(no, yes\); name one"):
+        replace(objective_of(), labels=("no", "yes"), positive="maybe").check(
+            everything, tokenizer(), 8, held_out=False
+        )
     bare = from_library(Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a")), {})
     assert bare.single.size == 0
     with pytest.raises(DataError, match="no token that could stand between"):
@@ -223,6 +229,15 @@ def test_scores_are_of_what_has_gold():
     assert scores["accuracy"].value == pytest.approx(2 / 3)
     assert scores["score"].value == pytest.approx((scores["accuracy"].value + scores["macro_f1"].value) / 2)
     assert objective_of().rank({"score": 0.4, "loss": 9.0}) < objective_of().rank({"score": 0.3, "loss": 1.0})
+
+
+def test_f1_is_of_the_positive_label():
+    found = {"example": np.arange(4), "predicted": np.array([0, 0, 1, 1]), "gold": np.array([0, 0, 0, 1])}
+    scores = {
+        name: replace(objective_of(metrics=("f1",)), labels=("yes", "no"), positive=name).score(found)["f1"].value
+        for name in (None, "yes", "no")
+    }
+    assert scores == pytest.approx({None: 2 / 3, "yes": 4 / 5, "no": 2 / 3})
 
 
 def test_padding_changes_nothing(fresh, tmp_path):

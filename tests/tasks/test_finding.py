@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ptk import tasks
-from ptk.errors import DataError
+from ptk.errors import DataError, RecipeError
 from ptk.recipe import TaskSpec
 from ptk.tasks.files.finding import find
 
@@ -79,6 +79,14 @@ def test_a_file_of_another_name(glue, tmp_path):
     assert found.notes == ("mine.tsv: not a name of mrpc's own files, so it is taken for train",)
 
 
+def test_the_files_beside_a_file_are_told(glue):
+    assert find(MRPC, TaskSpec(name="mrpc", data="glue_data/MRPC/dev.tsv")).notes == (
+        "glue_data/MRPC/dev.tsv: mrpc's files beside it are taken too: glue_data/MRPC/train.tsv (train), "
+        "glue_data/MRPC/test.tsv (test)",
+    )
+    assert not find(MRPC, TaskSpec(name="mrpc", data="glue_data/MRPC")).notes
+
+
 def test_a_folder_without_its_files(glue, tmp_path):
     (glue / "train.tsv").rename(tmp_path / "train.csv")
     with pytest.raises(DataError) as error:
@@ -102,3 +110,11 @@ def test_two_treebanks_in_one_folder(tmp_path):
         (tmp_path / name).write_text("x")
     with pytest.raises(DataError, match=r"2 files \*-ud-train.conllu \(en_a-ud-train.conllu, en_b-.*\); name one"):
         find(UD, TaskSpec(name="ud", data=str(tmp_path)))
+
+
+@pytest.mark.parametrize("key", ["data", "test"])
+def test_a_task_that_is_part_of_ptk_reads_no_files(glue, key):
+    library = tasks.find("python-docs/library")
+    with pytest.raises(RecipeError, match=rf"^task.{key}: python-docs/library reads no files.*leave {key} out"):
+        find(library, TaskSpec(name=library.name, **{key: "glue_data"}))
+    assert not find(library, TaskSpec(name=library.name)).files

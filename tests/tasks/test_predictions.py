@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ptk.errors import DataError, DiskError
+from ptk.errors import DataError, DiskError, RecipeError
 from ptk.tasks import find
 from ptk.tasks.examples import Examples
 from ptk.tasks.predictions import SUBMISSION, glue_zip, over_blanks, read, write
@@ -65,6 +65,14 @@ def test_the_file_s_own_label_order_does_not_matter(tmp_path: Path):
     other = ("contradiction", "entailment", "neutral")  # BERT's ids of MNLI (FT-3)
     path = write(find("mnli"), "test", examples([0, 0], other), np.array([1, 2]), tmp_path)
     assert path.read_text().split()[2:] == ["0", "entailment", "1", "neutral"]
+
+
+def test_the_case_of_a_label_does_not_matter_and_others_are_refused(tmp_path: Path):
+    shouted = ("CONTRADICTION", "NEUTRAL", "ENTAILMENT")
+    path = write(find("mnli"), "test", examples([0, 0], shouted), np.array([0, 2]), tmp_path)
+    assert path.read_text().split()[2:] == ["0", "contradiction", "1", "entailment"]
+    with pytest.raises(RecipeError, match="label maybe: mnli has entailment, neutral, contradiction"):
+        write(find("mnli"), "test", examples([0], ("entailment", "maybe")), np.array([0]), tmp_path)
 
 
 def test_the_zip(tmp_path: Path):

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from ptk.errors import DataError
+from ptk.errors import DataError, RecipeError
 from ptk.recipe import TaskSpec
 from ptk.tasks import prepare
 
@@ -57,6 +57,78 @@ def test_one_labelled_file_of_any_name(mrpc, tmp_path):
     assert said[0].startswith(f"no train file: {tmp_path}/dev.tsv is divided by hash of the text, 4 of 40 for")
 
 
+def read_split(split="validation", trained=None, **spec):
+    said = []
+    return prepare.read_split(TaskSpec(name="mrpc", **spec), split, said.append, trained)[1], said
+
+
+def test_a_split_is_scored_whole_unless_the_run_divided_it(mrpc, tmp_path):
+    folder = mrpc(dev="01" * 20)
+    assert len(read_split(data=folder)[0]) == 40
+    assert (
+        len(read_split(data=f"{folder}/dev.tsv", trained=TaskSpec(name="mrpc", data=str(tmp_path / "gone")))[0]) == 40
+    )
+    trained = TaskSpec(name="mrpc", data=folder, held_out=0.25)
+    divided = read("mrpc", data=folder, held_out=0.25)[0].splits
+    for place in (folder, f"{folder}/dev.tsv"):
+        held, said = read_split(data=place, trained=trained)
+        assert held.texts == divided["validation"].texts
+        assert "validation: 10 of 40 examples, as the model's run divided its file" in said
+    assert read_split("train", trained, data=folder)[0].texts == divided["train"].texts
+
+
+def test_a_run_on_a_training_file_alone_is_scored_on_its_held_out_part(mrpc, tmp_path):
+    folder = mrpc(train="01" * 20)
+    spec = {"train": f"{folder}/train.tsv", "held_out": 0.25}
+    held, _ = read_split(trained=TaskSpec(name="mrpc", **spec), **spec)
+    assert held.texts == read("mrpc", **spec)[0].splits["validation"].texts
+    with pytest.raises(DataError, match="no validation split; there are train"):
+        read_split(data=folder)
+    with pytest.raises(DataError, match="no test split; there are train"):
+        read_split("test", TaskSpec(name="mrpc", **spec), **spec)
+    own = TaskSpec(data=f"{folder}/train.tsv", label="Quality", text="#1 String", held_out=0.25)
+    assert len(prepare.read_split(own, "validation", lambda _: None, own)[1]) == 10
+    assert len(prepare.read_split(own, "validation", lambda _: None)[1]) == 40
+
+
+def test_splits_that_are_not_usual(mrpc, tmp_path):
+    folder = mrpc(dev="01")
+    with pytest.raises(RecipeError, match="--split foo: mrpc has train, validation, test; name one of them"):
+        read_split("foo", data=f"{folder}/dev.tsv")
+    (tmp_path / "AX.tsv").write_text("index\tsentence1\tsentence2\n0\ta\tb\n")
+    with pytest.raises(DataError, match="ax: no validation split; there are test: --split says which"):
+        prepare.read_split(TaskSpec(name="ax", data=folder), "validation", lambda _: None)
+    (tmp_path / "mine.tsv").write_text("sentence1\tsentence2\tgold_label\na\tb\tneutral\n")
+    spec = TaskSpec(name="mnli", data=str(tmp_path / "mine.tsv"))
+    assert len(prepare.read_split(spec, "validation_mismatched", lambda _: None)[1]) == 1
+    assert len(prepare.read_split(spec, "diagnostic", lambda _: None)[1]) == 1
+
+
+def test_no_other_split_is_read(mrpc, tmp_path, monkeypatch):
+    opened = []
+    real = prepare.read_file
+    monkeypatch.setattr(
+        prepare, "read_file", lambda task, path, *more: opened.append(path.name) or real(task, path, *more)
+    )
+    folder = mrpc(train="0110", dev="01", test="0101")
+    read_split(data=folder)
+    assert opened == ["dev.tsv"]
+    (tmp_path / "train.csv").write_text("text,label\na,x\nb,y\n")
+    (tmp_path / "dev.csv").write_text("text,label\nc,x\n")
+    for path in tmp_path.glob("*.tsv"):
+        path.unlink()
+    opened.clear()
+    examples = prepare.read_split(TaskSpec(data=str(tmp_path)), "validation", lambda _: None)[1]
+    assert (examples.names, sorted(opened)) == (("x", "y"), ["dev.csv", "train.csv"])  # the labels are sought
+
+
+def test_labels_in_another_case_are_the_task_s(mrpc):
+    data, _ = read("mrpc", data=mrpc(train="0111", dev="01"), labels=("EQUIVALENT", "0"))
+    assert data.names == ("equivalent", "not_equivalent")
+    assert data.splits["train"].labels.tolist() == [1, 0, 0, 0]
+    assert data.task.positive == "equivalent"
+
+
 def test_too_few_to_divide(mrpc):
     with pytest.raises(DataError, match=r"train.tsv: 1 examples are too few to validate on some; name a validation"):
         read("mrpc", data=mrpc(train="0"))
@@ -80,6 +152,17 @@ def test_one_class_only(mrpc, tmp_path):
     assert str(error.value) == (
         f"{tmp_path}/train.tsv: all 3 examples have the label `equivalent`; nothing can be learned from them"
     )
+
+
+def test_nothing_to_train_on(mrpc, tmp_path):
+    folder = mrpc(test="01")
+    with pytest.raises(DataError, match=r"^mrpc: nothing to train on, only .*/test.tsv \(test\); name .* task.train$"):
+        read("mrpc", data=folder)
+    (tmp_path / "AX.tsv").write_text("index\tsentence1\tsentence2\n0\ta\tb\n")
+    spec = TaskSpec(name="ax", data=folder)
+    with pytest.raises(DataError, match=r"^ax: nothing to train on, only .*/AX.tsv \(test\); .* fine-tuned on mnli"):
+        prepare.read(spec, 0, lambda _: None)
+    assert len(prepare.read_split(spec, "test", lambda _: None)[1]) == 1
 
 
 def test_train_without_labels(mrpc, tmp_path):
@@ -124,8 +207,8 @@ def test_columns_of_a_task_under_other_names(tmp_path):
     (tmp_path / "test.tsv").write_text("#1 String\tb\tQuality\nx\tv\t0\n")
     data, _ = read("mrpc", train=str(tmp_path / "train.tsv"), text="a", pair="b")
     assert {("x", "y"), ("z", "w"), ("u", "v"), ("r", "s")} > {*data.splits["train"].texts}
-    data, _ = read("mrpc", test=str(tmp_path / "test.tsv"), pair="b")
-    assert data.splits["test"].texts == [("x", "v")]
+    spec = TaskSpec(name="mrpc", test=str(tmp_path / "test.tsv"), pair="b")
+    assert prepare.read_split(spec, "test", lambda _: None)[1].texts == [("x", "v")]
 
 
 @functools.cache
@@ -140,7 +223,6 @@ REAL = {
     ("stsb", "glue"): {"train": 5749, "validation": 1500, "test": 1379},
     ("qnli", "glue/QNLI/dev.tsv"): {"train": 4917, "validation": 546, "test": 5463},
     ("wnli", "glue"): {"train": 635, "validation": 71, "test": 146},
-    ("ax", "glue"): {"test": 1104},
     ("mnli", "glue_kshot/MNLI/16-13"): {"train": 48, "validation": 48},
     ("qqp", "glue_kshot/QQP/16-13"): {"train": 32, "validation": 32},
     ("snli", "glue_kshot/SNLI/16-13"): {"train": 48, "validation": 48},
@@ -172,6 +254,12 @@ def test_real_files(real_data, name, where):
         assert data.task.kind == "tagging" or len(sizes) == 1
         assert examples.labelled or split == "test"
         assert not examples.labelled or examples.characters or examples.has_label.all()
+
+
+@pytest.mark.real_data
+def test_the_real_diagnostic_set(real_data):
+    spec = TaskSpec(name="ax", data=str(real_data / "glue"))
+    assert len(prepare.read_split(spec, "test", lambda _: None)[1]) == 1104
 
 
 @pytest.mark.real_data

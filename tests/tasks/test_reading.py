@@ -143,6 +143,25 @@ def test_broken_rows_of_qqp_are_left_out_and_counted(file):
     assert dict(+raw.notes) == {"rows that a line end breaks in two": 2}
 
 
+def test_no_row_of_a_test_file_is_left_out(file):
+    """Predictions are numbered by its rows."""
+    path = file("test.tsv", "id\tquestion1\tquestion2\n0\tA?\tB?\n1\tC\nD?\tE?\n2\tF?\tG?\n")
+    with pytest.raises(DataError) as error:
+        read_file(tasks.find("qqp"), path, None, needs_labels=False)
+    assert str(error.value) == (
+        f"{path}:3: 2 cells under a header of 3 (id, question1, question2); give each row all of its cells\n"
+        f"{path}:4: 2 cells under a header of 3 (id, question1, question2); give each row all of its cells"
+    )
+
+
+def test_a_row_of_tabs_only_is_a_fault_unless_it_ends_the_file(file):
+    path = file("a.tsv", "text\tlabel\na\t1\n\t\n\nb\t0\n\t\n \n")
+    with pytest.raises(DataError) as error:
+        read(path)
+    assert str(error.value) == f"{path}:3: a row of empty cells; write its text, or take the line out"
+    assert read(file("b.tsv", "text\tlabel\na\t1\n\nb\t0\n\t\n \n")).lines == [2, 4]
+
+
 def test_ragged_rows(file):
     path = file("a.tsv", "text\tlabel\na\t1\nb\nc\t0\t9\nd\t1\n")
     with pytest.raises(DataError) as error:

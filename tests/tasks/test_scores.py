@@ -11,8 +11,9 @@ from seqeval.metrics import f1_score as seqeval_f1
 from seqeval.scheme import IOB2
 from sklearn.metrics import f1_score, matthews_corrcoef
 
+from ptk import tasks
 from ptk.errors import RecipeError
-from ptk.tasks.scores import collapsed, majority, mean_score, scored
+from ptk.tasks.scores import FITS, NAMES, check, collapsed, majority, mean_score, scored
 
 TAGS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
 
@@ -30,6 +31,10 @@ def test_glue_by_hand():
     )
     assert list(found) == ["accuracy", "f1", "matthews", "macro_f1"]
     assert scored(("f1",), 1 - predicted, 1 - gold)["f1"] == pytest.approx(1 / 2)  # of the label with id 1
+    assert scored(("f1",), 1 - predicted, 1 - gold, ("yes", "no"), None, "yes")["f1"] == pytest.approx(found["f1"])
+    assert majority(("f1",), np.array([0, 0, 0, 1]), ("yes", "no"), None, "yes")["f1"] == pytest.approx(6 / 7)
+    with pytest.raises(RecipeError, match=r"objective.positive: maybe is none of the labels yes, no"):
+        scored(("f1",), predicted, gold, ("yes", "no"), None, "maybe")
 
 
 def test_as_the_official_scripts():
@@ -218,3 +223,44 @@ def test_collapsed():
     assert collapsed(np.array([[1, 1], [1, 1]]), names) == ("every one of 2 predictions is entailment, not_entailment")
     assert collapsed(np.zeros((2, 2), int), names) == "every one of 2 predictions is no label"
     assert collapsed(np.array([[1, 1], [0, 1]]), names) is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "kind", "message"),
+    [
+        ("acuracy", "classification", "acuracy is no metric; did you mean accuracy?"),
+        ("mcc", "regression", "mcc is no metric; choose from pearson, spearman, f1_from_3"),
+        ("matthews", "regression", "matthews is not of regression; choose from pearson, spearman, f1_from_3"),
+        (
+            "f1",
+            "classification",
+            "f1 is not of classification with 3 labels; choose from accuracy, macro_f1, micro_f1, matthews",
+        ),
+    ],
+)
+def test_metrics_that_do_not_fit(metric: str, kind: str, message: str):
+    with pytest.raises(RecipeError, match=f"^objective.metrics: {re.escape(message)}$"):
+        check(("accuracy", metric) if kind == "classification" else (metric,), kind, ("a", "b", "c"))
+
+
+def test_metrics_that_fit():
+    check(("f1",), "classification", ("no", "yes"))
+    check(("f1",), "multi_label", ("a", "b", "c"))
+    assert FITS.keys() == set(NAMES)
+    for task in tasks.entries().values():
+        check(task.metrics, task.kind, task.names)
+
+
+@pytest.mark.parametrize(("metric", "kind"), [(name, kind) for name, kinds in FITS.items() for kind in kinds])
+def test_a_metric_scores_what_it_fits(metric: str, kind: str):
+    names = ("O", "B-X") if kind == "tagging" else ("no", "yes")
+    gold = np.array([0, 1, 1, 0])
+    gold = (
+        gold.astype(np.float32) * 4
+        if kind == "regression"
+        else np.eye(2, dtype=int)[gold]
+        if kind == "multi_label"
+        else gold
+    )
+    check((metric,), kind, names)
+    assert scored((metric,), gold, gold, names)[metric] == pytest.approx(1)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ptk.data.sources import not_found
-from ptk.errors import DataError
+from ptk.errors import DataError, RecipeError
 from ptk.recipe import TaskSpec
 from ptk.tasks.task import Task
 
@@ -26,8 +26,13 @@ class Found(NamedTuple):
 def find(task: Task, spec: TaskSpec) -> Found:
     """The files of a task: those that ``spec`` names, in ``spec.data``, else in the usual places.
 
-    Raises DataError for a path that is not there or holds no file of the task.
+    Raises DataError for a path that is not there or holds no file of the task, RecipeError for a path beside a task
+    that reads none.
     """
+    if task.builtin:
+        if key := next((key for key in ("data", *SPLITS) if getattr(spec, key) is not None), None):
+            raise RecipeError(f"task.{key}: {task.name} reads no files, it is part of ptk; leave {key} out")
+        return Found({}, ())
     named = named_files(spec)
     if spec.data is not None:
         found = at(task, Path(spec.data).expanduser())
@@ -72,8 +77,14 @@ def at(task: Task, path: Path) -> Found:
         raise DataError(f"{not_found(str(path))}; give --data the folder or file of {task.name}")
     files = files_in(task, path.parent)
     if any(path.resolve() == file.resolve() for file in files.values()):
-        return Found(files, ())
+        return Found(files, (), beside(task, path, files))
     return Found({"train": path}, (), (f"{path}: not a name of {task.name}'s own files, so it is taken for train",))
+
+
+def beside(task: Task, path: Path, files: dict[str, Path]) -> tuple[str, ...]:
+    """What is said of the other splits' files, which nobody named."""
+    others = [f"{file} ({split})" for split, file in files.items() if file.resolve() != path.resolve()]
+    return (f"{path}: {task.name}'s files beside it are taken too: {', '.join(others)}",) if others else ()
 
 
 def files_in(task: Task, folder: Path) -> dict[str, Path]:

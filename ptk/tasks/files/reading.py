@@ -31,7 +31,7 @@ def read_file(task: Task, path: Path, encoding: str | None, needs_labels: bool) 
     elif form == "race":
         raw = race.read(path, encoding)
     elif is_table(form):
-        table = open_columns(task, path, encoding)
+        table = open_columns(task, path, encoding, needs_labels)
         columns = task.columns if table.names is not None else (task.numbers or task.columns)
         raw = read_rows(task, columns, table, needs_labels)
     else:
@@ -41,8 +41,11 @@ def read_file(task: Task, path: Path, encoding: str | None, needs_labels: bool) 
     return without_labels(raw, task)
 
 
-def open_columns(task: Task, path: Path, encoding: str | None) -> Table:
-    """The table of a file, its header told from the first row of examples by the names of the columns."""
+def open_columns(task: Task, path: Path, encoding: str | None, needs_labels: bool) -> Table:
+    """The table of a file, its header told from the first row of examples by the names of the columns.
+
+    Broken rows are left out of files with labels only: predictions for a test file are numbered by its rows.
+    """
     form = format_of(path, task.format) or task.format
     wanted = [column for column in (*task.columns.text, *task.columns.choices) if isinstance(column, str)]
     numbered = task.numbers is not None
@@ -50,7 +53,8 @@ def open_columns(task: Task, path: Path, encoding: str | None) -> Table:
     def header(cells: list[str]) -> bool:
         return bool(wanted) and (not numbered or all(column in cells for column in wanted))
 
-    return open_table(path, form, encoding, header, task.uneven)
+    uneven = task.uneven if needs_labels or task.uneven != "broken" else None
+    return open_table(path, form, encoding, header, uneven)
 
 
 def read_rows(task: Task, columns: Columns, table: Table, needs_labels: bool) -> Raw:

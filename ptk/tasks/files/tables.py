@@ -155,8 +155,10 @@ def _delimited(path: Path, form: Format, encoding: str | None, header: Callable[
 
 
 def _tsv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Empty lines are no rows; one of tabs only is, unless nothing comes after it."""
+    last = text.rstrip().count("\n") + 1
     for number, line in enumerate(text.split("\n"), start=1):
-        if line and not line.isspace():
+        if line and (not line.isspace() or ("\t" in line and number < last)):
             yield number, line.removesuffix("\r").split("\t")
 
 
@@ -177,7 +179,9 @@ def _even(table: Table, rows: Iterator[tuple[int, list[str]]], uneven: str | Non
     """The rows that have as many cells as the header, or as the first."""
     width = table.width or 0
     for number, cells in rows:
-        if len(cells) == width:
+        if len(cells) > 1 and not any(map(str.strip, cells)):
+            table.faults.add(f"{table.path}:{number}", "a row of empty cells; write its text, or take the line out")
+        elif len(cells) == width:
             yield number, cells
         elif uneven == "labels" and len(cells) > width:
             yield number, [*cells[: width - 1], cells[-1]]
