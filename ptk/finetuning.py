@@ -31,7 +31,6 @@ from ptk.tasks.prepare import TaskData
 
 AT_ONCE = 8192  # tokens of a batch that is scored
 PART = 512  # tokens of a part of a batch, on a CPU
-USUAL_BATCH = 32  # rows
 PROBLEMS = {"classification": "single_label", "multi_label": "multi_label", "regression": "regression"}
 
 
@@ -104,13 +103,9 @@ def divided(train: TrainSpec) -> TrainSpec:
     return train if given or device.kind() != "cpu" else replace(train, micro_batch_tokens=PART)
 
 
-def with_few(train: TrainSpec, examples: int, talk: Talk) -> TrainSpec:
-    """A batch of no more rows than there are examples, said."""
-    size = train.batch_size or USUAL_BATCH
-    if train.phases or train.batch_tokens or train.batch_ramp or examples >= size or launch.processes() > 1:
-        return train
-    talk.say(f"train.batch_size={examples} instead of {size}: there are no more examples")
-    return replace(train, batch_size=examples)
+def no_more_than(examples: int, size: int | None) -> int | None:
+    """Rows of a batch: as many as the recipe says, or as there are. Several processes divide what the recipe says."""
+    return size if size is None or launch.processes() > 1 else min(size, examples)
 
 
 def tell(model: Any, session: Session) -> None:
@@ -137,7 +132,6 @@ class Finetuning(Session):
         names = recipe.task.labels or tuple(recipe.objective.get("labels", ()))
         task = prepare.read(replace(recipe.task, labels=names), recipe.seed, talk.say)
         recipe = settled(recipe, task)
-        recipe = replace(recipe, train=with_few(recipe.train, len(task.splits["train"]), talk))
         tokenizer = tokenizers.load(recipe.tokenizer.path or "")
         return recipe, objective_of(recipe), Labelled(task, tokenizer, prepare.stores(task, tokenizer))
 
@@ -147,7 +141,8 @@ class Finetuning(Session):
         for phase in phases(recipe):
             member = source(objective, data.stores["train"], phase.length, recipe.seed)
             objective.check(member.documents, data.tokenizer, phase.length, held_out=False)
-            batch = (phase.batch_size, phase.batch_tokens)
+            size = no_more_than(len(data.task.splits["train"]), phase.batch_size)
+            batch = (phase.batch_size if recipe.train.batch_ramp else size, phase.batch_tokens)
             train = recipe.train
             stages.append(
                 plan.stage([member], [1.0], phase.steps, *batch, (1.0,), train.batch_ramp, train.length_window)

@@ -27,7 +27,8 @@ FIXED = (
     "evaluate.tail",
 )
 BY_CONTENT = ("task.data", "task.train", "task.validation", "task.test")  # their fingerprint decides, not their path
-SETTLED = ("labels", "metrics")  # of an objective: what a task's files and its entry say where the recipe does not
+# Of an objective: what a task's files and its entry say where the recipe does not.
+SETTLED = ("labels", "metrics", "positive")
 FIXED_TRAIN = ("length", "batch_size", "batch_tokens", "batch_ramp", "length_window", "phases", "optimizer")
 FIXED_TRAIN += ("precision", "head_lr", "layer_decay", "freeze", "unfreeze_every")
 
