@@ -1,6 +1,6 @@
 """Every real data set beside the checkout, from its untouched files to scores and prediction files, with one encoder.
 
-    make bench-tasks                                   # about 40 minutes on 2 cores
+    make bench-tasks                                   # an hour or more on 2 cores
     make bench-tasks BENCH='--only mrpc,klue-ner'
 
 Budgets are short: the question is whether the files are read, learned from and predicted in full, and whether what is
