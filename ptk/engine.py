@@ -3,7 +3,7 @@
 import math
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,8 @@ from ptk.step import Losses, Training, on
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+Score = Callable[[Mapping[str, np.ndarray]], Mapping[str, Mean]]
 
 
 def reduced(losses: Losses, accelerator: "Accelerator") -> Losses:
@@ -51,16 +53,20 @@ def evaluate(
     module: nn.Module,
     batches: Sequence[Batch],
     accelerator: "Accelerator",
+    score: Score,
     beat: Callable[[str], None] = lambda doing: None,
     lockstep: bool = False,
 ) -> Losses:
-    """Every loss and metric over all batches of all processes. ``module``, ``lockstep``: as ``passes`` has them."""
+    """Every loss over all batches of all processes, and what ``score`` says of the objective's answers to all of them.
+
+    ``module``, ``lockstep``: as ``passes`` has them.
+    """
     losses, found = passes(module, batches, accelerator, beat, lockstep)
     if accelerator.num_processes > 1:
         from accelerate.utils import gather_object
 
         found = gather_object(found)
-    return reduced(losses, accelerator) | module.objective.score(end_to_end(found))  # type: ignore[operator,union-attr]
+    return {**reduced(losses, accelerator), **score(end_to_end(found))}
 
 
 @torch.no_grad()

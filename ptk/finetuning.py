@@ -6,30 +6,32 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from ptk import device, export, files, training
 from ptk.checkpoint import State
-from ptk.data import batches, plan, rows
+from ptk.data import plan
 from ptk.data import tokenizer as tokenizers
 from ptk.data.batches import Division
 from ptk.data.plan import Plan
-from ptk.data.rows import RowSource
 from ptk.data.store import Store
 from ptk.data.tokenizer import Tokenizer
 from ptk.errors import RecipeError
-from ptk.evaluation import labelled
+from ptk.evaluation import labelled, questions
+from ptk.evaluation.labelled import Split, source
+from ptk.metrics import Mean
 from ptk.models import load
 from ptk.objectives.objective import Batch, Objective
 from ptk.processes import launch
 from ptk.progress import Talk
-from ptk.recipe import EvaluateSpec, Recipe, TrainSpec
+from ptk.recipe import Recipe, TrainSpec
 from ptk.session import Session, objective_of, phases, with_steps
 from ptk.step import Losses
-from ptk.tasks import predictions, prepare, scores
+from ptk.tasks import prepare, scores
+from ptk.tasks.examples import Questions
 from ptk.tasks.prepare import TaskData
 
-AT_ONCE = 8192  # tokens of a batch that is scored
 PART = 512  # tokens of a part of a batch, on a CPU
 PROBLEMS = {"classification": "single_label", "multi_label": "multi_label", "regression": "regression"}
 
@@ -68,30 +70,28 @@ class Labelled:
         return {"task": self.task.fingerprint, "tokenizer": self.tokenizer.fingerprint, "store": self.fingerprint}
 
 
-def source(objective: Objective, store: Store, length: int, seed: int) -> RowSource:
-    """The rows of one split."""
-    return RowSource(store, objective, EvaluateSpec(), length, seed, "all")
-
-
-def all_batches(source: RowSource, tokenizer: Tokenizer, division: Division) -> list[Batch]:
-    """Every row once, sorted by length."""
-    division = replace(division, micro_batch_size=None, micro_batch_tokens=AT_ONCE)
-    table = rows.rows(source, 0)
-    return list(batches.held_out(table, len(table), tokenizer, division, source.seed))
-
-
-def settled(recipe: Recipe, task: TaskData) -> Recipe:
+def settled(recipe: Recipe, task: TaskData, tokenizer: Tokenizer) -> Recipe:
     """The recipe with its head, labels and metrics, the tokenizer of the model it starts from, and its batches."""
+    made = replace(recipe.tokenizer, path=recipe.tokenizer.path or load.folder_of(recipe.init or ""))
+    return replace(recipe, objective=head(recipe, task, tokenizer), tokenizer=made, train=divided(recipe.train))
+
+
+def head(recipe: Recipe, task: TaskData, tokenizer: Tokenizer) -> dict[str, Any]:
+    """The ``objective:`` section of a task's head. Raises RecipeError for metrics that are not of the task."""
+    if task.task.kind == "answering":
+        wanted = recipe.task.no_answer if recipe.task else None
+        if wanted is None:
+            own = recipe.objective.get("no_answer", "never")
+            wanted = "null_span" if own == "never" and task.task.rule == "squad2" else own
+        return {**recipe.objective, "no_answer": wanted, "framing": tokenizer.pair.size, "name": task.task.head}
     metrics = tuple(recipe.objective.get("metrics") or task.task.metrics)
     scores.check(metrics, task.task.kind, task.names)
-    head: dict[str, Any] = {"labels": task.names, "metrics": metrics}
+    found: dict[str, Any] = {"labels": task.names, "metrics": metrics}
     if positive := recipe.objective.get("positive") or task.task.positive:
-        head["positive"] = positive
+        found["positive"] = positive
     if task.task.kind in PROBLEMS:
-        head["problem"] = PROBLEMS[task.task.kind]
-    objective = {**recipe.objective, **head, "name": task.task.head}
-    tokenizer = replace(recipe.tokenizer, path=recipe.tokenizer.path or load.folder_of(recipe.init or ""))
-    return replace(recipe, objective=objective, tokenizer=tokenizer, train=divided(recipe.train))
+        found["problem"] = PROBLEMS[task.task.kind]
+    return {**recipe.objective, **found, "name": task.task.head}
 
 
 def divided(train: TrainSpec) -> TrainSpec:
@@ -113,6 +113,8 @@ def tell(model: Any, session: Session) -> None:
     task, objective = session.data.task, session.objective
     examples = task.splits["validation"]
     model.config.ptk_length = session.length
+    if task.task.kind == "answering":
+        model.config.ptk_no_answer = objective.no_answer
     if examples.characters:
         model.config.ptk_unit = "characters"
     if task.task.starts:
@@ -131,8 +133,8 @@ class Finetuning(Session):
             raise RecipeError("init: missing; name the model to fine-tune: --model RUN, FOLDER or HUB ID")
         names = recipe.task.labels or tuple(recipe.objective.get("labels", ()))
         task = prepare.read(replace(recipe.task, labels=names), recipe.seed, talk.say)
-        recipe = settled(recipe, task)
-        tokenizer = tokenizers.load(recipe.tokenizer.path or "")
+        tokenizer = tokenizers.load(recipe.tokenizer.path or load.folder_of(recipe.init))
+        recipe = settled(recipe, task, tokenizer)
         return recipe, objective_of(recipe), Labelled(task, tokenizer, prepare.stores(task, tokenizer))
 
     @staticmethod
@@ -153,42 +155,51 @@ class Finetuning(Session):
     def about(self, model: nn.Module) -> Iterator[str]:
         yield from self.objective.kept(model)
         for name in self.data.stores:
-            documents = self.split(name).documents
+            documents = self.split(name).rows.documents
             cut = self.objective.cut(documents, self.data.tokenizer, self.length)
             said = f"{name}: {documents.lengths().mean():.0f} tokens an example"
             yield said + (f"; {cut:,} of {len(documents):,} are longer than {self.length} and cut" if cut else "")
 
-    def split(self, name: str) -> RowSource:
-        return source(self.objective, self.data.stores[name], self.length, self.recipe.seed)
+    def split(self, name: str) -> Split:
+        task, rows = self.data.task, source(self.objective, self.data.stores[name], self.length, self.recipe.seed)
+        return Split(task.task, name, task.splits[name], rows, self.data.tokenizer)
 
     def held_out_batches(self) -> list[Batch]:
-        mine = Division(self.accelerator.process_index, self.accelerator.num_processes)
-        return all_batches(self.split("validation"), self.data.tokenizer, mine)
+        return self.split("validation").batches(
+            Division(self.accelerator.process_index, self.accelerator.num_processes)
+        )
+
+    def score(self, found: Mapping[str, np.ndarray]) -> Mapping[str, Mean]:
+        split = self.split("validation")
+        return questions.score(split, found) if isinstance(split.examples, Questions) else super().score(found)
 
     def results(self, model: nn.Module, state: State, losses: Losses, fixed: Sequence[Batch]) -> dict[str, Any]:
         """Every split but train is predicted, by the first process, and scored where it has labels."""
         if not self.run.writes:
             return {}
-        task, found = self.data.task, []
         tell(model, self)
-        for split in (name for name in self.data.stores if name != "train"):
-            batches = all_batches(self.split(split), self.data.tokenizer, Division())
-            of_split, answers = labelled.answers(self.objective, model, batches, self.accelerator)
-            found.append(labelled.results(self.objective, split, of_split, answers, task.splits[split]))
-            folder, sure = self.run.folder / "predictions", answers.get("probability")
-            predictions.write(task.task, split, task.splits[split], answers["predicted"], folder, sure)
-        first, *others = found
+        first, *others = found = list(self.judged(model))
         for about in found:
             if "collapsed" in about:
                 self.talk.warn(f"{about['split']}: collapsed: {about['collapsed']}")
         return {
-            "task": task.task.name,
+            "task": self.data.task.task.name,
             **first,
             "others": others,
             "model": str(self.run.model),
             "init": self.recipe.init,
             "seed": self.recipe.seed,
         }
+
+    def judged(self, model: Any) -> Iterator[dict[str, Any]]:
+        """Every split but train, validation first: there the threshold of no answer is fitted, for all others."""
+        folder, threshold = self.run.folder / "predictions", None
+        for name in sorted(self.data.stores.keys() - {"train"}, key=lambda name: (name != "validation", name)):
+            found = labelled.judged(self.split(name), model, self.accelerator, folder, threshold)
+            threshold = found.get("threshold", threshold)
+            yield found
+        if threshold is not None:
+            model.config.ptk_threshold = threshold
 
     def card(self, model: nn.Module, results: Mapping[str, Any]) -> str:
         rules = [*self.objective.notes(self.recipe.fidelity, model.config.model_type)]  # type: ignore[union-attr]

@@ -14,6 +14,8 @@ from ptk.data.store import Store
 from ptk.objectives.objective import Objective
 from ptk.progress import Talk, clean
 from ptk.recipe import Recipe
+from ptk.tasks import store
+from ptk.tasks.examples import Questions
 from ptk.training import kind_of
 
 STYLES = {
@@ -73,6 +75,10 @@ def check_task(recipe: Recipe, objective: Any, data: Any) -> dict[str, Any]:
         if examples.names and labels.ndim == 1:
             counts = np.bincount(labels, minlength=len(examples.names)).tolist()
             found[name] |= dict(zip(examples.names, counts, strict=True))
+        if isinstance(examples, Questions):
+            found[name]["without an answer"] = int((examples.labels[:, 0] == -1).sum())
+            share = store.share_inside_tokens(examples, data.stores[name])
+            found["odd"][f"{name}: share of answers that begin or end inside a token"] = share
         cut, unknown = objective.cut(documents, data.tokenizer, recipe.train.length), data.tokenizer.unk_id
         found["odd"][f"{name}: examples longer than {recipe.train.length} tokens, which are cut"] = cut
         if unknown is not None:

@@ -194,7 +194,9 @@ class TaskSpec:
     """The file of that split, in place of the one the task's layout says; likewise ``validation`` and ``test``."""
     validation: str | None = None
     test: str | None = None
-    kind: Literal["classification", "multi_label", "regression", "tagging", "multiple_choice"] | None = None
+    kind: Literal["classification", "multi_label", "regression", "tagging", "multiple_choice", "answering"] | None = (
+        None
+    )
     """Of files of your own; guessed from them when left out, and said."""
     text: str | None = None
     """The column of the text (of tagging: of the words; of multiple choice: of what comes before), by its name, or of
@@ -207,6 +209,9 @@ class TaskSpec:
     """The columns of the choices."""
     labels: tuple[str, ...] = ()
     """The labels in the order of their ids; those of the files, in order, when left out."""
+    no_answer: Literal["never", "null_span", "cls_head", "both"] | None = None
+    """How a question without an answer is told: by the score of no span, a head of its own, or both (SQ-9); never, so
+    that there always is one."""
     encoding: str | None = None
     """Of the files; UTF-8 when left out."""
     examples: Above | None = None

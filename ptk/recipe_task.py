@@ -14,7 +14,6 @@ from ptk.recipe import Recipe
 OWN = "finetune/own"  # the bundled recipe for files of the user's own
 # Widest models of a size, and the learning rate that small BERTs were fine-tuned with (arXiv 1908.08962, 2003.10555).
 SMALL = ((256, "3e-4"), (512, "1e-4"))
-LENGTH = 128  # of the bundled recipes
 
 
 def recipe_for(
@@ -27,9 +26,10 @@ def recipe_for(
     beneath: dict[str, object] = {"init": start(model, settings)}
     if known is not None:
         beneath["name"] = known.name.replace("/", "-")
-    if recipe is None:
-        given += small_model(str(beneath["init"]), settings)
     where = recipe or (known.recipe if known else OWN)
+    if recipe is None:
+        length = recipe_file.load(where, given, beneath).recipe.train.length
+        given += small_model(str(beneath["init"]), settings, length)
     return recipe_file.load(where, [*given, *settings], beneath).recipe
 
 
@@ -42,10 +42,11 @@ def start(model: str | None, settings: Sequence[str]) -> str:
     return named
 
 
-def small_model(name: str, settings: Sequence[str]) -> list[str]:
-    """Settings in place of the bundled recipes' for a model that is smaller than those these are for; said aloud."""
+def small_model(name: str, settings: Sequence[str], length: int) -> list[str]:
+    """Settings in place of a bundled recipe's, of rows of ``length``, for a model that is smaller than those it is for;
+    said aloud."""
     config = configuration(name)
-    chosen = {"train.lr": usual_rate(config), "train.length": few_positions(config)}
+    chosen = {"train.lr": usual_rate(config), "train.length": few_positions(config, length)}
     given = {word.partition("=")[0] for word in settings}
     found = [f"{key}={value}" for key, (value, _) in chosen.items() if value and key not in given]
     for key, (value, reason) in chosen.items():
@@ -69,8 +70,8 @@ def usual_rate(config: Mapping[str, Any]) -> tuple[str, str]:
     return rate, f"usual for a model {width} wide; the recipe's own is for BERT-base"
 
 
-def few_positions(config: Mapping[str, Any]) -> tuple[str, str]:
-    positions = config.get("max_position_embeddings") or config.get("n_positions") or LENGTH
+def few_positions(config: Mapping[str, Any], length: int) -> tuple[str, str]:
+    positions = config.get("max_position_embeddings") or config.get("n_positions") or length
     if "roberta" in config.get("model_type", ""):  # the first ones are left to padding
         positions -= (config.get("pad_token_id") or 1) + 1
-    return str(positions) if positions < LENGTH else "", "the model has no more positions"
+    return str(positions) if positions < length else "", "the model has no more positions"

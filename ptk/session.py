@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -19,6 +20,7 @@ from ptk.data import batches
 from ptk.data.plan import Plan
 from ptk.data.tokenizer import Tokenizer
 from ptk.errors import RecipeError
+from ptk.metrics import Mean
 from ptk.objectives.objective import Batch, Objective
 from ptk.processes import parallel
 from ptk.progress import Talk
@@ -164,6 +166,10 @@ class Session(ABC):
             recipe.fidelity,
             self.accelerator,
         )
+
+    def score(self, found: Mapping[str, np.ndarray]) -> Mapping[str, Mean]:
+        """Metrics of a validation that are no sum over its batches, of the objective's answers to all of them."""
+        return self.objective.score(found)
 
     @classmethod
     @abstractmethod

@@ -97,10 +97,8 @@ def carry_out_in(run: runs.Run, kind: type[Session], recipe: Recipe, resume: boo
 
     def score() -> Losses:
         scored.clear()
-        how = training.strategy
-        scored[state.step] = engine.evaluate(
-            how.wrapped, fixed, session.accelerator, lambda doing: training.beat(state.step, doing), how.lockstep
-        )
+        how, beat = training.strategy, lambda doing: training.beat(state.step, doing)
+        scored[state.step] = engine.evaluate(how.wrapped, fixed, session.accelerator, session.score, beat, how.lockstep)
         return scored[state.step]
 
     with measuring.remedies(session.recipe, model, launch.processes()):

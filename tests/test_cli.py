@@ -1,6 +1,7 @@
 """Commands as a user types them: quick help, one message a mistake, documented exit codes."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -54,10 +55,18 @@ def test_show_says_where_each_value_comes_from(environment, tiny):
     assert next(line for line in out.stdout.splitlines() if line.startswith("train.lr")).endswith("override")
 
 
+def of_a_task(recipe: Path) -> bool:
+    """Whether the recipe, or one that it extends, has a task."""
+    text = recipe.read_text()
+    extended = re.search(r"^extends: (\S+)", text, re.MULTILINE)
+    return "\ntask:" in text or (extended is not None and of_a_task(recipe.parent / extended[1]))
+
+
 @pytest.mark.parametrize("name", list(recipe_file.bundled()))
 def test_every_bundled_recipe_resolves(name):
-    text = recipe_file.bundled()[name].read_text()
-    if "\ntask:" in text:
+    path = recipe_file.bundled()[name]
+    text = path.read_text()
+    if of_a_task(path):
         assert recipe_file.load(name).recipe.task
         return
     overrides = ["corpus=somewhere.txt"] if not text.count("\ncorpus:") else []

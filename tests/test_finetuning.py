@@ -32,7 +32,7 @@ def recipe(name: str, folder: Path, *words: str, dropout: float = 0.0) -> Recipe
     return recipe_file.load(str(write_recipe(name, folder, dropout)), words).recipe
 
 
-@pytest.mark.parametrize("name", EVERY_HEAD)
+@pytest.mark.parametrize("name", [name for name in EVERY_HEAD if not name.startswith("answering")])
 def test_a_run_leaves_scores_predictions_and_a_model(tmp_path, name):
     results = carried_out(recipe(name, tmp_path), tmp_path / "run")
     assert results == read(tmp_path / "run" / "results.json")
@@ -238,13 +238,13 @@ def test_a_model_of_the_hub_has_the_settings_of_its_size(tmp_path, monkeypatch):
 
     small = BertConfig(hidden_size=128, num_attention_heads=2, max_position_embeddings=64)
     monkeypatch.setattr(load, "config", lambda name: small)
-    assert recipe_task.small_model("google/bert_tiny", []) == ["train.lr=3e-4", "train.length=64"]
+    assert recipe_task.small_model("google/bert_tiny", [], 128) == ["train.lr=3e-4", "train.length=64"]
 
     def unreachable(name):
         raise DataError("the hub cannot be reached")
 
     monkeypatch.setattr(load, "config", unreachable)
-    assert recipe_task.small_model("google/bert_tiny", []) == []
+    assert recipe_task.small_model("google/bert_tiny", [], 128) == []
 
 
 @pytest.mark.parametrize("name", ["runs/min", "./mine", "a/b/c", "/nowhere/at/all"])

@@ -223,9 +223,30 @@ def model_of(monkeypatch):
 
 
 def test_every_recipe_is_checked():
-    assert {f"paper/{name}" for name in PUBLISHED} == {
+    assert {f"paper/{name}" for name in {**PUBLISHED, **FINE_TUNED}} == {
         name for name in recipe_file.bundled() if name.startswith("paper/")
     }
+
+
+FINE_TUNED = {  # task, epochs, rows of a batch, length, learning rate, layer decay
+    "bert-base-squad": ("squad", 3, 32, 384, 5e-5, 1.0),
+    "bert-large-squad": ("squad", 3, 32, 384, 5e-5, 1.0),
+    "bert-large-squad2": ("squad2", 2, 48, 384, 5e-5, 1.0),
+    "electra-base-squad2": ("squad2", 2, 32, 512, 1e-4, 0.8),
+}
+
+
+@pytest.mark.parametrize("name", FINE_TUNED)
+def test_settings_of_fine_tuning_are_those_of_the_paper(name):
+    recipe = recipe_file.load(f"paper/{name}").recipe
+    train = recipe.train
+    settings = (recipe.task.name, train.epochs, train.batch_size, train.length, train.lr, train.layer_decay)
+    assert settings == FINE_TUNED[name]
+    assert (recipe.name, recipe.fidelity, train.warmup) == (name, "paper", 0.1)
+    assert (train.optimizer, train.schedule, train.weight_decay, train.clip) == ("bert_adamw", "linear", 0.01, 1.0)
+    assert name.partition("-squad")[0] in recipe.init
+    question = recipe.objective if recipe.objective.get("name") == "question_answering" else {}
+    assert question.get("end", "independent") == ("joint" if name.startswith("electra") else "independent")
 
 
 @every
@@ -253,7 +274,7 @@ def test_parameters_are_those_of_the_header_and_of_a_count_by_hand(name, model_o
 
 
 # Of bert-continue-ko the weights to start from decide, of gpt-char the text's characters.
-LAPTOP = set(recipe_file.bundled()) - {f"paper/{name}" for name in PUBLISHED} - {"bert-continue-ko", "gpt-char"}
+LAPTOP = {name for name in recipe_file.bundled() if not name.startswith("paper/")} - {"bert-continue-ko", "gpt-char"}
 LAPTOP -= {name for name in LAPTOP if name.startswith("finetune/")}  # whatever model they are given
 
 

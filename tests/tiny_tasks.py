@@ -21,6 +21,14 @@ EVERY_HEAD = {
     "tagging-characters": ("characters", "bert"),
     "multiple_choice": ("multiple_choice", "bert"),
     "multiple_choice-decoder": ("multiple_choice", "gpt2"),
+    "answering": ("answering", "bert"),
+    "answering-decoder": ("answering", "gpt2"),
+    "answering-joint": ("answering", "electra"),
+}
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "answering": {"stride": 8},
+    "answering-decoder": {"stride": 8},
+    "answering-joint": {"stride": 8, "end": "joint", "no_answer": "both", "candidates": "context"},
 }
 COLUMNS = {
     "classification": {"kind": "classification", "text": "text", "pair": "other", "label": "label"},
@@ -29,6 +37,7 @@ COLUMNS = {
     "tagging": {"kind": "tagging"},
     "characters": {"name": "klue-ner"},
     "multiple_choice": {"kind": "multiple_choice", "text": "text", "choices": ["a", "b", "c"], "label": "label"},
+    "answering": {"name": "squad2"},
 }
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 MODELS: dict[str, dict[str, Any]] = {
@@ -49,6 +58,11 @@ def write_examples(kind: str, folder: Path) -> dict[str, str]:
     rng = np.random.default_rng(3)
     found = {}
     for split, size in SIZES.items():
+        if kind == "answering":
+            path = folder / f"{split}-v2.0.json"
+            path.write_text(json.dumps(questions(rng, size, split)), encoding="utf-8")
+            found[split] = str(path)
+            continue
         ending = "conll" if kind == "tagging" else "tsv" if kind == "characters" else "jsonl"
         path = folder / f"{split}.{ending}"
         path.write_text("".join(example(kind, rng, split) for _ in range(size)), encoding="utf-8")
@@ -87,6 +101,25 @@ def example(kind: str, rng: np.random.Generator, split: str) -> str:
     return json.dumps(row) + "\n"
 
 
+def questions(rng: np.random.Generator, size: int, split: str) -> dict[str, Any]:
+    """An article a question: what one of three does; of a fourth of those asked for nothing is told."""
+    articles = []
+    for number in range(size):
+        order = rng.permutation(6).tolist()
+        told = [
+            f"{SUBJECTS[n]} {VERBS[int(rng.integers(0, 6))]} {OBJECTS[int(rng.integers(0, 6))]}." for n in order[:3]
+        ]
+        asked, none = int(rng.integers(0, 3)), bool(rng.random() < 0.25)
+        qa: dict[str, Any] = {"id": f"{split}-{number}", "question": f"{SUBJECTS[order[3 if none else asked]]} what"}
+        if split != "test":
+            start = sum(len(one) + 1 for one in told[:asked]) + len(SUBJECTS[order[asked]]) + 1
+            text = told[asked][len(SUBJECTS[order[asked]]) + 1 : -1]
+            answers = [] if none else [{"text": text, "answer_start": start}]
+            qa |= {"answers": answers, "is_impossible": none}
+        articles.append({"title": f"{split} {number}", "paragraphs": [{"context": " ".join(told), "qas": [qa]}]})
+    return {"version": "v2.0", "data": articles}
+
+
 def write_model(family: str, folder: Path, dropout: float) -> Path:
     """A model of random weights, without a head, and a tokenizer of the tiny text."""
     import torch
@@ -119,6 +152,8 @@ def write_recipe(name: str, folder: Path, dropout: float) -> Path:
         "init": str(model),
         "train": {**train, "length_window": 3},
     }
+    if name in OBJECTIVES:
+        recipe["objective"] = {"name": "question_answering", **OBJECTIVES[name]}
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
     return path

@@ -33,8 +33,8 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
     (codecs.BOM_UTF8, "utf-8-sig"),
 )
-_LINE_ENDS = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
-_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ud800-\udfff]")
+LINE_ENDS = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
+CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ud800-\udfff]")
 _BLANK_AT_LINE_END = re.compile(r"[^\S\n]\n")
 _UNREADABLE = (EOFError, OSError, zlib.error, zstandard.ZstdError)
 
@@ -197,8 +197,8 @@ def _drop_undecodable(text: str, errors: str, dropped: Counter[str]) -> str:
 
 def normalise(text: str, dropped: Counter[str]) -> str:
     """``text`` by the rules at the top of this file; what is dropped is counted."""
-    text = _LINE_ENDS.sub("\n", text)
-    text, controls = _CONTROL.subn("", text)
+    text = LINE_ENDS.sub("\n", text)
+    text, controls = CONTROL.subn("", text)
     if controls:
         dropped["control characters"] += controls
     if _BLANK_AT_LINE_END.search(text):

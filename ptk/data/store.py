@@ -71,6 +71,11 @@ class Store:
         """Of the examples of a task (ptk/tasks/store.py): a label of each document, or of each sentence (a word)."""
         return files.array(self.folder / "labels.npy")
 
+    @cached_property
+    def offsets(self) -> np.ndarray:
+        """int32 [tokens, 2], of questions and their contexts: where in its text each token begins and ends."""
+        return files.array(self.folder / "offsets.npy")
+
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder}
 

@@ -19,6 +19,7 @@ import tokenizers
 import xxhash
 from tokenizers import AddedToken, decoders, processors
 
+from ptk.data import alignment
 from ptk.errors import DataError
 
 Around = Literal["segments", "end", "nothing", "head"]  # what stands around a text
@@ -180,6 +181,21 @@ class Tokenizer:
         """Ids of each text, uint32 [T], and the characters of it that each covers, (first, behind the last)."""
         encodings = self._plain.encode_batch(list(texts), add_special_tokens=False)
         return [(np.array(encoding.ids, dtype=np.uint32), encoding.offsets) for encoding in encodings]
+
+    def encode_aligned(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Ids of each text once it is clean, uint32 [T], and where they are in the text as it is, int32 [T, 2].
+
+        What that is of marks, blanks and what cleaning changes: ptk/data/alignment.py.
+        """
+        cleaned = [alignment.clean(text) for text in texts]
+        encodings = self._plain.encode_batch([text for text, _ in cleaned], add_special_tokens=False)
+        return [
+            (
+                np.array(encoding.ids, np.uint32),
+                alignment.in_original(text, origins, np.array(encoding.offsets, np.int64).reshape(-1, 2)),
+            )
+            for (text, origins), encoding in zip(cleaned, encodings, strict=True)
+        ]
 
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = False) -> str:
         return self._library.decode([int(id_) for id_ in ids], skip_special_tokens=skip_special_tokens)

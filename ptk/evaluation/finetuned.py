@@ -14,17 +14,18 @@ from accelerate import Accelerator
 from ptk import device, files, tasks
 from ptk.data import sources
 from ptk.data import tokenizer as tokenizers
-from ptk.data.batches import Division
 from ptk.data.tokenizer import Tokenizer
 from ptk.errors import DataError, PtkError, RecipeError
-from ptk.evaluation import labelled
+from ptk.evaluation import labelled, questions
+from ptk.evaluation.labelled import Split, source
 from ptk.evaluation.pretrained import default_out
-from ptk.finetuning import PROBLEMS, all_batches, source
+from ptk.finetuning import PROBLEMS
 from ptk.models import checks, load
 from ptk.prediction import head
 from ptk.progress import Talk
 from ptk.recipe import Recipe, TaskSpec
 from ptk.tasks import predictions, prepare, scores, store
+from ptk.tasks.examples import Examples, Questions
 from ptk.tasks.task import Task
 
 ANSWERS = {"single_label": "one of its labels", "multi_label": "any number of labels", "regression": "a score"}
@@ -70,13 +71,10 @@ class Subject:
         accelerator, objective = self.accelerator, self.named(examples.names)
         length = min(self.length, checks.positions_of(self.model) or self.length)
         rows = source(objective, store.tokenized(examples, self.tokenizer), length, seed=0)
-        batches = all_batches(rows, self.tokenizer, Division())
-        losses, answers = labelled.answers(objective, self.model, batches, accelerator)
-        found = labelled.results(objective, split, losses, answers, examples)
-        folder, sure = self.out / "predictions", answers.get("probability")
-        file = predictions.write(task, split, examples, answers["predicted"], folder, sure)
-        about = {"model": self.name, "seed": self.run.seed if self.run is not None else None}
-        return {"task": task.name, **found, **about, "predictions": str(file)}
+        threshold = getattr(self.model.config, "ptk_threshold", 0.0)
+        asked = Split(task, split, examples, rows, self.tokenizer)
+        found = labelled.judged(asked, self.model, accelerator, self.out / "predictions", threshold)
+        return {"task": task.name, **found, "model": self.name, "seed": self.run.seed if self.run is not None else None}
 
     def named(self, names: tuple[str, ...]) -> Any:
         """The objective with the labels of the files, where neither the model nor the task says them."""
@@ -99,10 +97,13 @@ def subject(spec: TaskSpec, name: str, out: Path | None = None, trust_remote_cod
     if has != task.head:
         raise RecipeError(f"--model {name}: its head is for {has}, and {task.name} wants {task.head}")
     objective, length = head.objective_of(name, config)
-    check_problem(name, objective, task)
-    labels = labels_of(name, objective.labels, task, spec, talk)
-    positive = task.positive if task.positive in labels else objective.positive
-    objective = replace(objective, labels=labels, metrics=task.metrics, positive=positive)
+    if task.kind != "answering":
+        check_problem(name, objective, task)
+        labels = labels_of(name, objective.labels, task, spec, talk)
+        positive = task.positive if task.positive in labels else objective.positive
+        objective = replace(objective, labels=labels, metrics=task.metrics, positive=positive)
+    elif objective.no_answer == "never" and task.rule == "squad2":
+        objective = replace(objective, no_answer="null_span")  # what every such head can say
     where = out or default_out(f"{task.name}-{name}", name)
     return Subject(name, spec, task, objective, length, head.recipe_of(name), talk, where, trust_remote_code)
 
@@ -173,14 +174,24 @@ def score(spec: TaskSpec, file: Path, split: str, out: Path | None = None) -> di
     if not file.is_file():
         raise DataError(f"--predictions: {sources.not_found(str(file))}; give a prediction file")
     task, examples = prepare.read_split(spec, split, Talk().say)
+    if isinstance(examples, Questions):
+        values = questions.of_file(task, file, examples)
+        mean = values["f1"]
+    else:
+        values = metrics_of_file(task, file, examples)
+        mean = scores.mean_score(values)
+    about = {"task": task.name, "split": split, "examples": len(examples), "metrics": values}
+    results = {**about, "score": mean, "seed": None, "predictions": str(file)}
+    files.write_json((out or default_out(f"{task.name}-{file.stem}", "")) / "results.json", results)
+    return results
+
+
+def metrics_of_file(task: Task, file: Path, examples: Examples) -> dict[str, float]:
+    """The task's metrics of somebody's labels. Raises RecipeError for a split without labels to score them by."""
     predicted = predictions.read(task, file, examples)
     if not examples.labelled:
         raise RecipeError(f"--data: {examples.path} has no labels to score {file} by; name a file that has")
     has = examples.has_label
     words = [len(texts) for texts in examples.texts]
     sentences = np.repeat(np.arange(len(examples)), words)[has] if examples.tagging else None
-    values = scores.scored(task.metrics, predicted[has], examples.labels[has], examples.names, sentences, task.positive)
-    about = {"task": task.name, "split": split, "examples": len(examples), "metrics": values}
-    results = {**about, "score": scores.mean_score(values), "seed": None, "predictions": str(file)}
-    files.write_json((out or default_out(f"{task.name}-{file.stem}", "")) / "results.json", results)
-    return results
+    return scores.scored(task.metrics, predicted[has], examples.labels[has], examples.names, sentences, task.positive)

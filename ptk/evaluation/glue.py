@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ptk import files, recipe_task
+from ptk import files, recipe_file, recipe_task
 from ptk.errors import CheckpointError, DataError, DivergedError, OutOfMemoryError, PtkError, RecipeError
 from ptk.evaluation import finetuned, glue_runs, glue_table
 from ptk.evaluation.glue_runs import Planned
@@ -179,7 +179,8 @@ def fine_tuned(
         talk.say(f"ax: left out: {NO_MNLI}")
     if not places:
         raise DataError(f"nothing to train: {NO_MNLI}; add mnli to --tasks")
-    settings = [*recipe_task.small_model(name, settings), *settings]  # said once, not for each task
+    length = recipe_file.load(tasks[0].recipe).recipe.train.length  # that of all of them
+    settings = [*recipe_task.small_model(name, settings, length), *settings]  # said once, not for each task
     recipes = {task: recipe_task.recipe_for(None, settings, task, name, data) for task in places if task != "ax"}
     plans = prepared(recipes, places, root, outcome, talk)
     talk.say(glue_runs.about(plans))

@@ -105,7 +105,7 @@ def seconds(session: Finetuning) -> float:
     training = each * trained_on if train.minutes is None else train.minutes * 60
     saved = checkpoint.newest_first(session.run.checkpoints)
     left = 1 - int(saved[0].name.removeprefix("step-")) / plan.steps if saved and train.minutes is None else 1.0
-    held_out = {name: tokens(session.split(name)) for name in session.data.stores if name != "train"}
+    held_out = {name: tokens(session.split(name).rows) for name in session.data.stores if name != "train"}
     validations = plan.steps // train.eval_every if train.eval_every else min(plan.steps, VALIDATIONS)
     scored = left * validations * held_out["validation"] + sum(held_out.values())
     return left * training + each * FORWARD * scored

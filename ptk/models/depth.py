@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from ptk.errors import RecipeError
+from ptk.models.headed import backbone_of
 from ptk.optim import Rate
 
 if TYPE_CHECKING:
@@ -49,8 +50,10 @@ def depths(model: Any) -> tuple[dict[nn.Parameter, int], int]:
     layer_of = layers_of(model.base_model)
     count = 1 + max(layer_of.values(), default=-1)
     found: dict[nn.Parameter, int] = {}
-    below = 0
+    below, backbone = 0, backbone_of(model)
     for name, module in model.base_model.named_modules(remove_duplicate=False):
+        if module not in backbone:
+            continue
         layer = layer_of.get(name)
         below = below if layer is None else layer + 1
         embeds = isinstance(module, nn.Embedding) or any("embed" in part for part in name.split("."))

@@ -1,7 +1,8 @@
 """A backbone of transformers with a head of one linear layer, for families of which transformers has no such class.
 
 Multiple choice for GPT and T5, tagging for OpenAIGPT and BART, ELECTRA's own classifier (ELE-12). ``model/`` holds the
-backbone, which AutoModel loads, and beside it ``head.safetensors``, a matrix [L, D] and a bias [L].
+backbone, which AutoModel loads, and beside it ``head.safetensors``, a matrix [L, D] and a bias [L]. A head of more
+layers (answering.py) is kept in the same way.
 """
 
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 HEAD = "head.safetensors"
 DROPOUT = 0.1  # before the head (FT-1, ELE-12), where the configuration does not say
 DROPOUT_NAMES = ("classifier_dropout", "hidden_dropout_prob", "resid_pdrop", "dropout_rate", "dropout")
+OWN = ("ptk_head", "ptk_end", "ptk_impossible")  # what a configuration says of a head of ptk's own
 
 
 class Headed(nn.Module):
@@ -33,10 +35,16 @@ class Headed(nn.Module):
             backbone.pooler = None  # nothing would train it
         rates = (getattr(backbone.config, name, None) for name in DROPOUT_NAMES)
         self.dropout = nn.Dropout(next((rate for rate in rates if isinstance(rate, float | int)), DROPOUT))
-        self.head = nn.Linear(backbone.config.hidden_size, outputs)
-        nn.init.normal_(self.head.weight, std=getattr(backbone.config, "initializer_range", 0.02))
-        nn.init.zeros_(self.head.bias)
+        self.head: Any = self.new_head(outputs)
+        for layer in self.head.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, std=getattr(backbone.config, "initializer_range", 0.02))
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
         vars(backbone.config)["ptk_head"] = kind
+
+    def new_head(self, outputs: int) -> nn.Module:
+        return nn.Linear(self.config.hidden_size, outputs)
 
     @property
     def config(self) -> Any:
@@ -99,6 +107,13 @@ class Headed(nn.Module):
         return [f"head.{name}" for name, _ in self.head.named_parameters()]
 
 
+def over(backbone: Any, kind: str, outputs: int) -> Headed:
+    """The head of a kind over a backbone; the configuration says what else it has to know."""
+    from ptk.models.answering import Answering
+
+    return Answering(backbone) if kind == "question_answering" else Headed(backbone, kind, outputs)
+
+
 def is_headed(folder: str | Path) -> bool:
     """Whether a model's folder holds a head beside its backbone."""
     return (Path(folder) / HEAD).exists()
@@ -110,11 +125,19 @@ def load(folder: str | Path, **settings: Any) -> Headed:
     from transformers import AutoModel
 
     backbone: Any = AutoModel.from_pretrained(folder, **settings)
-    with safe_open(Path(folder) / HEAD, "pt") as file:
-        outputs = file.get_slice("weight").get_shape()[0]
-    model = Headed(backbone, backbone.config.ptk_head, outputs)
+    kind, outputs = backbone.config.ptk_head, 0
+    if kind != "question_answering":
+        with safe_open(Path(folder) / HEAD, "pt") as file:
+            outputs = file.get_slice("weight").get_shape()[0]
+    model = over(backbone, kind, outputs)
     model.load_head(folder)
     return model.to(backbone.dtype)
+
+
+def backbone_of(model: Any) -> set[nn.Module]:
+    """The modules below the head: all of ``base_model``, which of T5's class for questions is the model itself."""
+    found = set(model.base_model.modules())
+    return found - {model, *model.qa_outputs.modules()} if model.base_model is model else found
 
 
 def reads_forward(config: Any) -> bool:

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from ptk.errors import DataError, RecipeError
 from ptk.models import build, checks, load, positions, sharing
-from ptk.models.headed import Headed, is_headed, reads_forward
+from ptk.models.headed import OWN, backbone_of, is_headed, over, reads_forward
 
 if TYPE_CHECKING:
     from ptk.data.tokenizer import Tokenizer
     from ptk.objectives.objective import Batch
 
-Kind = Literal["sequence_classification", "token_classification", "multiple_choice"]
+Kind = Literal["sequence_classification", "token_classification", "multiple_choice", "question_answering"]
 Problem = Literal["single_label", "multi_label", "regression"]
 
 PROBLEMS: dict[str, str] = {
@@ -39,17 +39,21 @@ def model(
     names: Sequence[str] = (),
     problem: Problem = "single_label",
     paper: bool = False,
+    own: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """A model for rows of ``length`` tokens with a head for ``names``, the labels by id (none of regression).
 
     ``settings["init"]`` (a run, a model folder or a hub id) gives the weights, or with ``settings["from_scratch"]`` its
     configuration alone; without it the settings are those of a configuration. ``paper`` draws a head as BERT did
-    (FT-1), and gives ELECTRA its own (ELE-12). Raises RecipeError for what does not go together, DataError for a
-    checkpoint that lacks weights.
+    (FT-1), and gives ELECTRA its own classifier (ELE-12). ``own`` are settings of a head that no family has, for its
+    configuration (answering.py). Raises RecipeError for what does not go together, DataError for a checkpoint that
+    lacks weights.
     """
     init = settings.get("init")
     made = configuration(kind, settings, tokenizer, names, problem)
-    family = None if paper and made.model_type == "electra" else family_of(kind, made)
+    vars(made).update(own or {})
+    electras = paper and made.model_type == "electra" and kind != "question_answering"
+    family = None if own or electras else family_of(kind, made)
     if init and not settings.get("from_scratch"):
         model = started(kind, family, made, init)
         checks.check_own_settings(settings, model)
@@ -82,8 +86,12 @@ def configuration(
 ) -> Any:
     made = load.config(settings["init"]) if settings.get("init") else build.config(settings, tokenizer)
     made.dtype = torch.float32  # whatever it was saved in: weights to train are fp32
+    for name in OWN:  # of the head that ``init`` had
+        vars(made).pop(name, None)
     if kind == "multiple_choice" or problem == "regression":
         made.num_labels = 1
+    elif kind == "question_answering":
+        made.num_labels = 2  # start and end
     else:
         made.id2label = dict(enumerate(names))
         made.label2id = {name: number for number, name in enumerate(names)}
@@ -98,6 +106,7 @@ def auto_class(kind: Kind) -> Any:
         "sequence_classification": transformers.AutoModelForSequenceClassification,
         "token_classification": transformers.AutoModelForTokenClassification,
         "multiple_choice": transformers.AutoModelForMultipleChoice,
+        "question_answering": transformers.AutoModelForQuestionAnswering,
     }[kind]
 
 
@@ -109,6 +118,7 @@ def family_of(kind: Kind, made: Any) -> Any:
         "sequence_classification": transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
         "token_classification": transformers.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
         "multiple_choice": transformers.MODEL_FOR_MULTIPLE_CHOICE_MAPPING,
+        "question_answering": transformers.MODEL_FOR_QUESTION_ANSWERING_MAPPING,
     }[kind]
     return mapping.get(type(made), None)
 
@@ -143,7 +153,7 @@ def fresh(kind: Kind, family: Any, made: Any) -> nn.Module:
         return build.fresh(auto_class(kind), made)
     from transformers import AutoModel
 
-    return Headed(build.fresh(AutoModel, made), kind, made.num_labels)
+    return over(build.fresh(AutoModel, made), kind, made.num_labels)
 
 
 def started(kind: Kind, family: Any, made: Any, init: str) -> nn.Module:
@@ -154,21 +164,37 @@ def started(kind: Kind, family: Any, made: Any, init: str) -> nn.Module:
     before = load.config(init)
     with load.readable(init), quiet():
         options = {"config": made, "dtype": torch.float32, "ignore_mismatched_sizes": True}
+        options["key_mapping"] = other_names(family, made)
         model, info = (family or AutoModel).from_pretrained(folder, output_loading_info=True, **options)
     missing = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
     if family is None:
         check_backbone(init, missing)
-        model = Headed(model, kind, made.num_labels)
-        had = kind if is_headed(folder) and before.ptk_head == kind else None
+        model = over(model, kind, made.num_labels)
+        missing &= model.backbone.state_dict().keys()  # but for a pooler that was taken off
+        had = kind if is_headed(folder) and same_own(before, model.config) else None
         missing |= {f"head.{name}" for name, _ in model.head.named_parameters()}
         if had and same_labels(kind, before, made):
             missing -= set(model.load_head(folder))
     else:
-        within = f"{model.base_model_prefix}."
-        check_backbone(init, {key.removeprefix(within) for key in missing if key.startswith(within)})
+        within = "" if model.base_model is model else f"{model.base_model_prefix}."
+        missing_below = missing - {name for name, _ in head_parameters(model)}
+        check_backbone(init, {key.removeprefix(within) for key in missing_below if key.startswith(within)})
         had = kind if (before.architectures or [""])[0] == family.__name__ else None
+    if kind == "question_answering":
+        before = made  # two outputs without names, which BART's configuration counts as three
     keep_or_draw_head(model, kind, before if had else None, made, missing, init)
     return model
+
+
+def other_names(family: Any, made: Any) -> dict[str, str] | None:
+    """A pattern of the names that a family's other classes have for the backbone's weights, and what they are here:
+    Llama's ``model.`` is ``transformer.`` in its class for questions."""
+    import transformers
+
+    usual = getattr(transformers.MODEL_MAPPING.get(type(made), None), "base_model_prefix", None)
+    if family is None or usual in (None, family.base_model_prefix):
+        return None
+    return {rf"^{usual}\.": f"{family.base_model_prefix}."}
 
 
 def check_backbone(init: str, missing: set[str]) -> None:
@@ -221,6 +247,11 @@ def same_labels(kind: Kind, before: Any, made: Any) -> bool:
     return made.num_labels == before.num_labels == 1 or sorted(labels_of(before)) == sorted(labels_of(made))
 
 
+def same_own(before: Any, made: Any) -> bool:
+    """Whether two configurations say the same of a head of ptk's own."""
+    return all(getattr(before, name, None) == getattr(made, name, None) for name in OWN)
+
+
 @torch.no_grad()
 def reorder(model: nn.Module, before: Any, made: Any) -> str:
     """Move the rows of the head's last layer to the places of their labels. Returns what to say of it."""
@@ -237,12 +268,12 @@ def reorder(model: nn.Module, before: Any, made: Any) -> str:
 
 def head_modules(model: Any) -> list[nn.Module]:
     """The modules of a model that are not of its backbone."""
-    backbone = set(model.base_model.modules())
+    backbone = backbone_of(model)
     return [module for module in model.modules() if module is not model and module not in backbone]
 
 
 def head_parameters(model: Any) -> list[tuple[str, nn.Parameter]]:
-    backbone = {id(parameter) for parameter in model.base_model.parameters()}
+    backbone = {id(parameter) for module in backbone_of(model) for parameter in module.parameters(recurse=False)}
     return [(name, parameter) for name, parameter in model.named_parameters() if id(parameter) not in backbone]
 
 

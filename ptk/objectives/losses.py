@@ -57,3 +57,24 @@ def detection(name: str, logits: Tensor, labels: Tensor, mask: Tensor | None) ->
         f"{name}_precision": Mean(hits, said.sum()),
         f"{name}_replaced": Mean(true.sum(), count),
     }
+
+
+def spans(name: str, start: Tensor, end: Tensor, labels: Tensor) -> dict[str, Mean]:
+    """Logits of starts and ends [B, T], labels [B, 2] (IGNORE where there is none) -> the summed mean of their two
+    cross entropies, and how many rows have both right."""
+    total = sum(
+        F.cross_entropy(logits, label, ignore_index=IGNORE, reduction="sum")
+        for logits, label in zip((start, end), labels.unbind(1), strict=True)
+    )
+    with torch.no_grad():
+        right = ((start.argmax(1) == labels[:, 0]) & (end.argmax(1) == labels[:, 1])).sum()
+        count = (labels[:, 0] != IGNORE).sum()
+    return {name: Mean(total / 2, count), f"{name}_accuracy": Mean(right, count)}
+
+
+def yes_or_no(name: str, logits: Tensor, labels: Tensor) -> dict[str, Mean]:
+    """logits, labels [B] of 1, 0 or IGNORE -> the summed binary cross entropy, and how many are right."""
+    known = labels != IGNORE
+    each = F.binary_cross_entropy_with_logits(logits, labels.clamp(min=0).to(logits.dtype), reduction="none")
+    right = ((logits > 0) == (labels > 0)) & known
+    return {name: Mean((each * known).sum(), known.sum()), f"{name}_accuracy": Mean(right.sum(), known.sum())}

@@ -22,11 +22,16 @@ def parsed(line: str, form: str) -> dict[str, Any]:
 
 def text(value: dict[str, Any], key: str, form: str) -> str:
     """The text of a key, as a task's files are read: NFC, without control characters."""
+    return clean(verbatim(value, key, form))
+
+
+def verbatim(value: dict[str, Any], key: str, form: str) -> str:
+    """The text of a key as it is."""
     if key not in value:
         raise ValueError(f'no "{key}"; give {form}')
     if not isinstance(value[key], str):
         raise ValueError(f'"{key}" is {json.dumps(value[key], ensure_ascii=False)}, no text; give {form}')
-    return clean(value[key])
+    return value[key]
 
 
 def texts(value: dict[str, Any], key: str, form: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ptk import recipe_file
+from ptk.data import tokenizer as tokenizers
 from ptk.models import load
 from ptk.models.heads import PROBLEMS
 
@@ -13,6 +14,7 @@ HEADS = {  # end of an architecture's name -> the objective that is its head
     "ForSequenceClassification": "sequence_classification",
     "ForTokenClassification": "token_classification",
     "ForMultipleChoice": "multiple_choice",
+    "ForQuestionAnswering": "question_answering",
 }
 
 
@@ -38,6 +40,9 @@ def objective_of(name: str, config: Any) -> tuple[Any, int]:
         return (replace(objective, labels=labels) if objective.labels else objective), length
     kind: Any = recipe_file.objective_class(head or "")
     length = getattr(config, "ptk_length", LENGTH)
+    if head == "question_answering":
+        own = {"end": getattr(config, "ptk_end", "independent"), "no_answer": getattr(config, "ptk_no_answer", "never")}
+        return kind(**own, framing=tokenizers.load(load.folder_of(name)).pair.size), length
     if head == "multiple_choice":
         return kind(), length
     if head == "token_classification":

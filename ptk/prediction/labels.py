@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -19,20 +18,20 @@ from ptk.data import batches
 from ptk.data import tokenizer as tokenizers
 from ptk.data.batches import Division
 from ptk.data.rows import Rows, RowSource
-from ptk.data.store import Store
 from ptk.data.tokenizer import Tokenizer
 from ptk.errors import DataError
 from ptk.models import checks, load
 from ptk.objectives.objective import IGNORE, Batch, Table
-from ptk.prediction import asked, head
+from ptk.prediction import answers, asked, head
+from ptk.prediction.answers import Answers
 from ptk.prediction.choices import Choices
 from ptk.prediction.classes import Classes
 from ptk.prediction.lines import one_line
 from ptk.prediction.tags import Tags
 from ptk.progress import Talk
 from ptk.recipe import EvaluateSpec
+from ptk.tasks import store
 from ptk.tasks.examples import Examples
-from ptk.tasks.store import tokens_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -98,7 +97,7 @@ class Labeller:
         self.model = model
         self.tokenizer: Tokenizer = tokenizers.load(load.folder_of(name))
         objective, length = head.objective_of(name, config)
-        self.kind = kind_of(objective, config)
+        self.kind = kind_of(objective, config, self.tokenizer)
         self.length = min(length, checks.positions_of(model) or length)
         self.told = False
 
@@ -153,8 +152,8 @@ class Labeller:
     def rows(self, questions: Sequence[Question]) -> Few:
         """The rows of the texts. Raises DataError for a text that leaves the model nothing to read."""
         objective = self.kind.objective
-        store = store_of(self.examples(questions), self.tokenizer)
-        source = RowSource(store, objective, EvaluateSpec(), self.length, 0, "all")
+        made = store.in_memory(self.examples(questions), self.tokenizer)
+        source = RowSource(made, objective, EvaluateSpec(), self.length, 0, "all")
         lengths = source.documents.lengths()
         if not self.told and objective.cut(source.documents, self.tokenizer, self.length):
             Talk().warn(f"texts of more than {self.length} tokens lose their end, as in training")
@@ -168,26 +167,20 @@ class Labeller:
         """The texts as a task's examples, without labels."""
         tagging = isinstance(self.kind, Tags)
         texts = [question.texts for question in questions]
+        if isinstance(self.kind, Answers):
+            return answers.questions(texts, np.array([question.number for question in questions]))
         labels = np.full(sum(map(len, texts)) if tagging else len(texts), IGNORE)
         lines = np.array([question.number for question in questions])
         characters = isinstance(self.kind, Tags) and self.kind.characters
         return Examples(texts, labels, self.kind.objective.labels, "stdin", lines, characters, tagging)
 
 
-def kind_of(objective: Any, config: Any) -> Kind:
+def kind_of(objective: Any, config: Any, tokenizer: Tokenizer) -> Kind:
     """Who asks and answers for an objective; a model's configuration says what it was fine-tuned on."""
     if objective.part == "tagging":
         return Tags(objective, getattr(config, "ptk_unit", None) == "characters")
+    if objective.part == "answer":
+        return Answers(objective, tokenizer, getattr(config, "ptk_threshold", 0.0))
     if objective.part == "choice":
         return Choices(objective, getattr(config, "ptk_starts", {}))
     return Classes(objective, getattr(config, "ptk_texts", None))
-
-
-def store_of(examples: Examples, tokenizer: Tokenizer) -> Store:
-    """What rows are made of, in memory: what ptk/tasks/store.py writes, as far as they need it."""
-    tokens, sizes = tokens_of(examples, tokenizer)
-    store = Store(Path())
-    texts = [len(texts) for texts in examples.texts]
-    arrays = {"tokens": tokens, "sentences": np.cumsum([0, *sizes]), "documents": np.cumsum([0, *texts])}
-    vars(store).update(arrays, labels=examples.labels)
-    return store

@@ -50,9 +50,61 @@ class Examples:
         return np.array([xxhash.xxh3_64_intdigest("\x1f".join(texts).encode()) for texts in self.texts], np.uint64)
 
     @cached_property
+    def divided_by(self) -> tuple[str, np.ndarray]:
+        """What stays together where a file is divided, in words, and a hash of it, uint64 [N]."""
+        return "text", self.hashes
+
+    @cached_property
     def fingerprint(self) -> str:
         """Of the texts, their labels and the labels' names."""
         state = xxhash.xxh3_64(self.hashes.tobytes())
         state.update(np.ascontiguousarray(self.labels).tobytes())
         state.update("\x1f".join((*self.names, str(self.characters))).encode())
         return state.hexdigest()
+
+
+@dataclass(frozen=True)
+class Questions(Examples):
+    """``texts[i]`` are a question and its context, which is as the file has it: official scores compare parts of it.
+
+    ``labels`` int64 [N, 2]: the first character, in the context, of the answer that is learned, and the one behind its
+    last; (-1, -1) where there is none, (IGNORE, IGNORE) where the file does not say, or not where.
+    """
+
+    ids: tuple[str, ...] = ()
+    """Of the questions, as prediction files name them."""
+    answers: tuple[tuple[str, ...], ...] = ()
+    """Every answer that annotators gave, as the file has it; () where they found none, or it does not say."""
+    articles: tuple[str, ...] = ()
+    """What each question is from: files are divided by article."""
+
+    @cached_property
+    def has_label(self) -> np.ndarray:
+        """bool [N]: whether the file says what is to be learned of the question."""
+        return self.labels[:, 0] != IGNORE
+
+    @cached_property
+    def hashes(self) -> np.ndarray:
+        """uint64 [N]: a hash of each question's article."""
+        return np.array([xxhash.xxh3_64_intdigest(_bytes(article)) for article in self.articles], np.uint64)
+
+    @cached_property
+    def divided_by(self) -> tuple[str, np.ndarray]:
+        """The article; the paragraph, which is the context, where all questions are from one article."""
+        if len(np.unique(self.hashes)) > 1:
+            return "article", self.hashes
+        hashes = [xxhash.xxh3_64_intdigest(_bytes(context)) for _, context in self.texts]
+        return "paragraph", np.array(hashes, np.uint64)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of ids, questions, contexts, articles, the answers that are learned and all others."""
+        state = xxhash.xxh3_64(np.ascontiguousarray(self.labels).tobytes())
+        for parts in (*zip(self.ids, self.articles, strict=True), *self.texts, *self.answers):
+            state.update(_bytes("\x1e" + "\x1f".join(parts)))
+        return state.hexdigest()
+
+
+def _bytes(text: str) -> bytes:
+    """Of text that may hold half a surrogate pair, as JSON can."""
+    return text.encode("utf-8", "surrogatepass")

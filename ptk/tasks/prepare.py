@@ -99,7 +99,11 @@ def read_split(spec: TaskSpec, split: str, say: Say, trained: TaskSpec | None = 
 def to_score(spec: TaskSpec, split: str, say: Say, trained: TaskSpec | None) -> tuple[Task, finding.Found]:
     """The task, and its files; of a single file, unless the model's run had it, that one as the split."""
     path = Path(spec.data or "").expanduser()
-    alone = spec.data is not None and path.is_file() and (trained is None or trained.data != spec.data)
+    alone = (
+        spec.data is not None
+        and (path.is_file() or bool(finding.several(path)))
+        and (trained is None or trained.data != spec.data)
+    )
     if alone:
         task = task_of(replace(spec, train=None, validation=None, test=None), say)
         if not task.builtin:
@@ -148,7 +152,7 @@ def check_split(task: Task, split: str, there: Iterable[str], taken: Iterable[st
 
 def are_fixed(task: Task, spec: TaskSpec) -> bool:
     """Whether the labels are known before the files are read."""
-    return task.kind == "regression" or bool(spec.labels) or (bool(task.labels) and spec.label is None)
+    return task.kind in ("regression", "answering") or bool(spec.labels) or (bool(task.labels) and spec.label is None)
 
 
 def builtin(task: Task) -> dict[str, Examples]:
@@ -171,6 +175,7 @@ def task_of(spec: TaskSpec, say: Say) -> Task:
 def named(spec: TaskSpec) -> Task:
     """A task by its name, with the columns that the recipe names in place of its own."""
     task = tasks.find(spec.name or "")
+    check_columns(task, spec)
     own_text, *own_pair = task.columns.text
     text = own_text if spec.text is None else guessing.column(spec.text)
     pair = own_pair if spec.pair is None else [guessing.column(spec.pair)]
@@ -182,6 +187,13 @@ def named(spec: TaskSpec) -> Task:
     if spec.kind not in (None, task.kind):
         task = replace(task, kind=spec.kind, metrics=own.METRICS[spec.kind])
     return task
+
+
+def check_columns(task: Task, spec: TaskSpec) -> None:
+    """Raises RecipeError for a column of questions, whose keys are those of the SQuAD format."""
+    given = next((key for key in ("text", "pair", "label", "choices", "labels") if getattr(spec, key)), None)
+    if task.kind == "answering" and given is not None:
+        raise RecipeError(f"task.{given}: {task.name} reads the SQuAD format, whose keys are fixed; leave {given} out")
 
 
 def raws_of(task: Task, spec: TaskSpec, found: finding.Found, say: Say, only: str | None = None) -> dict[str, Raw]:
@@ -250,7 +262,7 @@ def with_validation(splits: dict[str, Examples], spec: TaskSpec, say: Say) -> di
         raise DataError(f"{whole.path}: {len(whole)} examples are too few to validate on some; name a validation file")
     missing = "validation" if name == "train" else "train"
     shares = f"{held.sum():,} of {len(held):,} for validation"
-    say(f"no {missing} file: {whole.path} is divided by hash of the text, {shares}")
+    say(f"no {missing} file: {whole.path} is divided by hash of the {whole.divided_by[0]}, {shares}")
     return {"train": dividing.part(whole, ~held), "validation": dividing.part(whole, held), **splits}
 
 
@@ -268,16 +280,22 @@ def check(task: Task, splits: Mapping[str, Examples], say: Say) -> None:
         never = task.files and "train" not in task.files  # GLUE's diagnostic set is answered by a model of another task
         remedy = task.about if never else "name labelled examples with task.train"
         raise DataError(f"{task.name}: nothing to train on, only {there}; {remedy}")
+    questions = task.kind == "answering"
     if not train.labelled:
-        raise DataError(f"{train.path}: no labels to train on; name their column with task.label")
+        said = "answers to train on; give a file that has them"
+        raise DataError(
+            f"{train.path}: no {said if questions else 'labels to train on; name their column with task.label'}"
+        )
     known = train.labels[train.has_label]
     if task.kind != "multi_label" and len(np.unique(known)) == 1:
-        only = f"label `{train.names[int(known[0])]}`" if train.names else f"score {known[0]:g}"
-        raise DataError(f"{train.path}: all {len(train):,} examples have the {only}; nothing can be learned from them")
+        only = f"have the label `{train.names[int(known[0])]}`" if train.names else f"have the score {known.flat[0]:g}"
+        only = "are without an answer" if questions else only
+        raise DataError(f"{train.path}: all {len(train):,} examples {only}; nothing can be learned from them")
     for name, examples in splits.items():
         both = int(np.isin(examples.hashes, train.hashes).sum()) if name != "train" else 0
         if both:
-            say(f"warning: {both:,} of the {len(examples):,} texts of {name} are in train too")
+            what = f"questions of {name} are about articles that are" if questions else f"texts of {name} are"
+            say(f"warning: {both:,} of the {len(examples):,} {what} in train too")
 
 
 def stores(data: TaskData, tokenizer: Tokenizer) -> dict[str, Store]:

@@ -9,8 +9,8 @@ from typing import Literal
 
 Column = str | int
 """The name of a column or key (``labels.label`` is a nested one); of files without a header its number, from 0."""
-Kind = Literal["classification", "multi_label", "regression", "tagging", "multiple_choice"]
-Format = Literal["tsv", "csv", "jsonl", "json", "parquet", "columns", "conllu", "characters", "race"]
+Kind = Literal["classification", "multi_label", "regression", "tagging", "multiple_choice", "answering"]
+Format = Literal["tsv", "csv", "jsonl", "json", "parquet", "columns", "conllu", "characters", "race", "squad"]
 TABLES = ("tsv", "csv", "jsonl", "json", "parquet")
 HEADS: Mapping[Kind, str] = {
     "classification": "sequence_classification",
@@ -18,6 +18,7 @@ HEADS: Mapping[Kind, str] = {
     "regression": "sequence_classification",
     "tagging": "token_classification",
     "multiple_choice": "multiple_choice",
+    "answering": "question_answering",
 }
 """The objective (its word in a recipe) that learns each kind."""
 
@@ -75,6 +76,8 @@ class Task:
     uneven: Literal["broken", "labels"] | None = None
     """Rows of the official file with other cells than its header: ``broken`` in two by a line end, which are left out
     and counted (GLUE-1); with further annotators' ``labels`` before the last one, which is the one that counts."""
+    rule: Literal["squad", "squad2", "korquad"] | None = None
+    """The official script by which answers to questions are scored (ptk/tasks/answer_scores.py)."""
     predictions: Mapping[str, str] = field(default_factory=dict)
     """Split -> the official prediction file (GLUE-3); labels are written there as ``values`` says."""
     hub: Hub | None = None

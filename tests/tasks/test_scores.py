@@ -248,7 +248,8 @@ def test_metrics_that_fit():
     check(("f1",), "multi_label", ("a", "b", "c"))
     assert FITS.keys() == set(NAMES)
     for task in tasks.entries().values():
-        check(task.metrics, task.kind, task.names)
+        if task.kind != "answering":  # answers are scored by ptk/tasks/answer_scores.py
+            check(task.metrics, task.kind, task.names)
 
 
 @pytest.mark.parametrize(("metric", "kind"), [(name, kind) for name, kinds in FITS.items() for kind in kinds])

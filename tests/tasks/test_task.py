@@ -10,7 +10,8 @@ from ptk.tasks.task import Columns, Task
 
 GLUE = ["ax", "cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli"]
 OTHERS = "snli scitail ner conll2003 wnut17 wikigold sec klue-ner pos ud ud-xpos ud-ko swag hellaswag codah copa race "
-OTHERS += "kobest-copa kobest-hellaswag klue-nli klue-sts klue-tc nsmc question-pairs hate-speech banking77"
+OTHERS += "kobest-copa kobest-hellaswag klue-nli klue-sts klue-tc nsmc question-pairs hate-speech banking77 "
+OTHERS += "squad squad2 korquad"
 
 
 def test_names():
@@ -46,7 +47,8 @@ def test_every_entry_is_whole(name):
     assert task.builtin or {"train", "validation", "test"} & task.files.keys()
     assert bool(columns.choices) == (task.kind == "multiple_choice")
     known = {*scores._METRICS, "entity_f1", "entity_macro_f1", "character_macro_f1"}
-    assert set(task.metrics) <= known
+    assert set(task.metrics) <= ({"exact_match", "f1"} if task.kind == "answering" else known)
+    assert (task.rule is not None) == (task.kind == "answering")
     assert len(task.values) == len(task.names)
     assert all(task.labels[value] == name for value, name in zip(task.values, task.names, strict=True))
 

@@ -1,5 +1,6 @@
 """Where the files of a task are: in the folder or file that is named, else where people keep them."""
 
+import glob
 import os
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -18,6 +19,7 @@ class Found(NamedTuple):
     """The file of each split; none where the task has to come from the hub."""
 
     files: dict[str, Path]
+    """Of questions a path may be a pattern, of several files that are one split."""
     tried: tuple[str, ...]
     """The places that were looked into before."""
     notes: tuple[str, ...] = ()
@@ -48,11 +50,18 @@ def find(task: Task, spec: TaskSpec) -> Found:
     return Found({}, tuple(tried))
 
 
+def several(path: Path) -> list[Path]:
+    """The files that a pattern such as ``parts/*.json`` means; none where ``path`` is a file or no pattern."""
+    if path.is_file() or not glob.has_magic(str(path)):
+        return []
+    return [found for name in sorted(glob.glob(str(path))) if (found := Path(name)).is_file()]
+
+
 def named_files(spec: TaskSpec) -> dict[str, Path]:
     """``task.train`` and its like. Raises DataError for what is not there."""
     named = {split: Path(path).expanduser() for split in SPLITS if (path := getattr(spec, split)) is not None}
     for split, path in named.items():
-        if not path.is_file():
+        if not path.is_file() and not several(path):
             raise DataError(f"task.{split}: {not_found(str(path))}; give the path of a file")
     return named
 
@@ -73,6 +82,8 @@ def at(task: Task, path: Path) -> Found:
         if not files:
             raise nothing_in(task, path)
         return Found(files, ())
+    if several(path):
+        return Found({"train": path}, ())
     if not path.is_file():
         raise DataError(f"{not_found(str(path))}; give --data the folder or file of {task.name}")
     files = files_in(task, path.parent)
@@ -92,17 +103,23 @@ def files_in(task: Task, folder: Path) -> dict[str, Path]:
     called = {name.casefold() for name in task.folders}
     inner = sorted(entry for entry in folder.iterdir() if entry.name.casefold() in called and entry.is_dir())
     for base in (*inner, folder):
-        found = {split: file for split, patterns in task.files.items() if (file := first(base, patterns))}
+        together = task.kind == "answering"
+        found = {split: file for split, patterns in task.files.items() if (file := first(base, patterns, together))}
         if any(split in found for split in SPLITS):
             return found
     return {}
 
 
-def first(folder: Path, patterns: tuple[str, ...]) -> Path | None:
-    """The file of the first pattern that has one. Raises DataError where several match."""
+def first(folder: Path, patterns: tuple[str, ...], together: bool = False) -> Path | None:
+    """The file of the first pattern that has one; of several, which ``together`` are one split, the pattern.
+
+    Raises DataError where several match otherwise.
+    """
     for pattern in patterns:
         above = pattern.startswith("../")
         matches = sorted((folder.resolve().parent if above else folder).glob(pattern.removeprefix("../")))
+        if len(matches) > 1 and together:
+            return folder / pattern
         if len(matches) > 1:
             raise DataError(
                 f"{folder}: {len(matches)} files {pattern} ({matches[0].name}, {matches[1].name}); name one"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ptk.errors import DataError
-from ptk.tasks.files import finding
+from ptk.tasks.files import finding, squad
 from ptk.tasks.files.faults import Faults
 from ptk.tasks.files.raw import Raw
 from ptk.tasks.files.reading import read_rows, without_labels
@@ -73,9 +73,14 @@ def raw_of(task: Task, rows: Any, split: str) -> Raw:
     """One split's examples; label ids of the hub become what the task's own files say."""
     hub = task.hub
     assert hub is not None
+    called = f"{hub.path} {split}"
+    if task.kind == "answering":
+        unanswerable, faults = task.rule == "squad2", Faults()
+        asked = squad.of_rows(called, enumerate(rows, start=1), unanswerable, faults)
+        return squad.collected(called, asked, unanswerable, faults)
     column = str(hub.columns.label)
     feature = rows.features.get(column)
-    table = Table(f"{hub.path} {split}", tuple(rows.features), numbered(rows, column, feature, task), Faults())
+    table = Table(called, tuple(rows.features), numbered(rows, column, feature, task), Faults())
     return without_labels(read_rows(task, hub.columns, table, needs_labels=False), task)
 
 

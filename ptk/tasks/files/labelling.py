@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ptk.tasks.examples import IGNORE, Examples
+from ptk.tasks.examples import IGNORE, Examples, Questions
 from ptk.tasks.files.faults import Faults
-from ptk.tasks.files.raw import Raw
+from ptk.tasks.files.raw import Raw, RawQuestions
 from ptk.tasks.task import Task
 
 SEPARATORS = re.compile(r"\s*[|,]\s*")
@@ -41,7 +41,7 @@ class Labels:
 
 def labels_of(task: Task, wanted: Sequence[str], raws: Iterable[Raw]) -> Labels:
     """The labels that the recipe names, those that the task fixes, or those of its files in order."""
-    if task.kind == "regression":
+    if task.kind in ("regression", "answering"):
         return Labels((), (), {})
     if wanted:  # by name, or as the files call them
         named = {name: [value for value, own in task.labels.items() if own == name] or [name] for name in wanted}
@@ -99,6 +99,8 @@ def labelled(task: Task, raw: Raw, labels: Labels) -> Examples:
 
     Raises DataError, after all of them were looked at, for a label outside the set and a score that is no number (D11).
     """
+    if isinstance(raw, RawQuestions):
+        return _questions(raw)
     faults = Faults()
     ids = _no_labels(task, len(raw.lines), len(labels.names))
     for number, value in enumerate(raw.values or ()):
@@ -111,6 +113,12 @@ def labelled(task: Task, raw: Raw, labels: Labels) -> Examples:
     faults.check()
     lines = np.array(raw.lines, np.int64)
     return Examples(raw.texts, ids, labels.names, raw.path, lines, raw.characters, task.kind == "tagging")
+
+
+def _questions(raw: RawQuestions) -> Questions:
+    spans, lines = np.array(raw.spans, np.int64).reshape(-1, 2), np.array(raw.lines, np.int64)
+    of_questions = (tuple(raw.ids), tuple(raw.answers), tuple(raw.articles))
+    return Questions(raw.texts, spans, (), raw.path, lines, False, False, *of_questions)
 
 
 def _no_labels(task: Task, count: int, names: int) -> np.ndarray:

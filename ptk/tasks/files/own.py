@@ -9,7 +9,7 @@ from pathlib import Path
 from ptk.data.sources import not_found
 from ptk.errors import DataError, RecipeError
 from ptk.recipe import TaskSpec
-from ptk.tasks.files import guessing
+from ptk.tasks.files import finding, guessing, squad
 from ptk.tasks.files.finding import Found, named_files
 from ptk.tasks.files.raw import Raw
 from ptk.tasks.files.reading import read_file
@@ -28,6 +28,7 @@ METRICS: dict[Kind, tuple[str, ...]] = {
     "regression": ("pearson", "spearman"),
     "tagging": ("accuracy",),
     "multiple_choice": ("accuracy",),
+    "answering": ("f1",),
 }
 RECIPES: dict[Kind, str] = {"tagging": "finetune/pos", "multiple_choice": "finetune/swag"}
 
@@ -42,6 +43,8 @@ def task(spec: TaskSpec, say: Say) -> tuple[Task, Found]:
     found = files_of(spec)
     path = found.files.get("train") or next(iter(found.files.values()))
     form = format_of(path, None) or sniffed(path, spec)
+    if spec.kind == "answering" or (spec.kind is None and are_questions(path, form, spec)):
+        return answering(found, spec, say), found
     if form in ("columns", "conllu") or (form == "tsv" and spec.kind == "tagging"):
         return tagging(path, of_lines(path, form, spec), spec, say), found
     table = open_table(path, form, spec.encoding, lambda cells: guessing.has_header(cells, spec))
@@ -80,7 +83,7 @@ def files_of(spec: TaskSpec) -> Found:
     if spec.data is None:
         return Found(named, ())
     path = Path(spec.data).expanduser()
-    if path.is_file():
+    if path.is_file() or finding.several(path):
         return Found({"train": path} | named, ())
     if not path.is_dir():
         raise DataError(f"task.data: {not_found(spec.data)}; give a file or folder")
@@ -140,6 +143,29 @@ def multiple_choice(path: Path, task: Task, spec: TaskSpec, say: Say) -> Task:
     say(f"{path}: multiple choice, {where}, label in `{columns.label}`")
     raw = labels_in(path, task, spec)
     return replace(task, labels=guessing.numbering(set(raw.values or ()), len(raw.texts[0]) - 1))
+
+
+def are_questions(path: Path, form: Format, spec: TaskSpec) -> bool:
+    """Whether the file, or the first of several, is in the SQuAD format, or has rows of questions as the hub has."""
+    path = next(iter(finding.several(path)), path)
+    text = decoded(str(path), spec.encoding) if form == "json" else ""
+    if squad.is_squad(text):
+        return True
+    if form not in ("jsonl", "parquet") and not text.lstrip().startswith("["):
+        return False
+    table = open_table(path, form, spec.encoding, lambda _: True)
+    return squad.are_rows(table.names or (), [row for _, row in islice(table.rows, SAMPLE)])
+
+
+def answering(found: Found, spec: TaskSpec, say: Say) -> Task:
+    """Questions about contexts; scored by the rules of SQuAD 2.0 where some of them are without an answer."""
+    raws = [squad.read(path, spec.encoding, unanswerable=True) for path in found.files.values()]
+    without = sum(span == (-1, -1) for raw in raws for span in raw.spans)
+    path = next(iter(found.files.values()))
+    say(f"{path}: questions in the SQuAD format, {without:,} of {sum(map(len, raws)):,} without an answer")
+    columns = Columns(("question", "context"), "answers")
+    rule = "squad2" if without else "squad"
+    return replace(own(spec, path, "answering", columns, "squad"), rule=rule, recipe=f"finetune/{rule}")
 
 
 def of_lines(path: Path, form: Format, spec: TaskSpec) -> Task:

@@ -24,6 +24,17 @@ class Raw:
         return len(self.texts)
 
 
+@dataclass
+class RawQuestions(Raw):
+    """Questions and contexts; ``lines`` count the questions of the files. There are no values of labels."""
+
+    ids: list[str] = field(default_factory=list)
+    articles: list[str] = field(default_factory=list)
+    answers: list[tuple[str, ...]] = field(default_factory=list)
+    spans: list[tuple[int, int]] = field(default_factory=list)
+    """Of the answer that is learned, as labels of Questions (ptk/tasks/examples.py)."""
+
+
 def text_value(value: Any) -> str:
     """A label as text: 1 and 1.0 are ``1``, null is empty."""
     if value is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ptk.errors import DataError
-from ptk.tasks.files import race, sequences
+from ptk.tasks.files import finding, race, sequences, squad
 from ptk.tasks.files.faults import Faults
 from ptk.tasks.files.raw import Raw, text_value
 from ptk.tasks.files.tables import Pick, Table, clean, format_of, is_table, open_table
@@ -25,8 +25,12 @@ def read_file(task: Task, path: Path, encoding: str | None, needs_labels: bool) 
 
     Raises DataError for every fault of the file, the first few of them named by line.
     """
+    if task.kind != "answering" and finding.several(path):
+        raise DataError(f"{path}: several files; only questions are read from several as one split, name one of them")
     form = format_of(path, task.format)
-    if task.kind == "tagging":
+    if task.kind == "answering":
+        raw = squad.read(path, encoding, task.rule == "squad2")
+    elif task.kind == "tagging":
         raw = sequences.read(task, path, form, encoding, needs_labels)
     elif form == "race":
         raw = race.read(path, encoding)
