@@ -15,7 +15,8 @@ from ptk.models import sharing
 from ptk.recipe import Recipe
 
 if TYPE_CHECKING:
-    from ptk.data.tokenizer import Around, Tokenizer
+    from ptk.data.frames import Around
+    from ptk.data.tokenizer import Tokenizer
 
 AUTO = {  # end of a class's name -> who loads it
     "ForSequenceClassification": "AutoModelForSequenceClassification",

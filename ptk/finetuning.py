@@ -32,7 +32,8 @@ from ptk.tasks import prepare, scores
 from ptk.tasks.examples import Questions
 from ptk.tasks.prepare import TaskData
 
-PART = 512  # tokens of a part of a batch, on a CPU
+PART = 512  # tokens of a part of a batch, on a CPU; or so many as LONGEST of the longest rows
+LONGEST = 4
 PROBLEMS = {"classification": "single_label", "multi_label": "multi_label", "regression": "regression"}
 
 
@@ -100,7 +101,11 @@ def divided(train: TrainSpec) -> TrainSpec:
     Batches of like length (``length_window``) would be faster still, and learn less: they differ in what they hold.
     """
     given = train.micro_batch_size or train.micro_batch_tokens or train.auto_batch
-    return train if given or device.kind() != "cpu" else replace(train, micro_batch_tokens=PART)
+    return (
+        train
+        if given or device.kind() != "cpu"
+        else replace(train, micro_batch_tokens=max(PART, LONGEST * train.length))
+    )
 
 
 def no_more_than(examples: int, size: int | None) -> int | None:

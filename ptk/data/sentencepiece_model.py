@@ -8,7 +8,7 @@ from typing import Any
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 
-from ptk.data.tokenizer import bert_template, eos_template
+from ptk.data.frames import bert_template, eos_template
 from ptk.errors import DataError
 
 # Types of a piece, and of a model, in sentencepiece_model.proto.

@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 import tokenizers
 import xxhash
-from tokenizers import AddedToken, decoders, processors
+from tokenizers import AddedToken, decoders
 
-from ptk.data import alignment
+from ptk.data import alignment, frames
+from ptk.data.frames import Around, Frame
 from ptk.errors import DataError
 
-Around = Literal["segments", "end", "nothing", "head"]  # what stands around a text
 KINDS = {"WordPiece": "wordpiece", "BPE": "bpe", "Unigram": "unigram", "WordLevel": "word"}
 ROLE_OF = {"[CLS]": "cls", "[SEP]": "sep", "[MASK]": "mask"}  # of tokens that are added by these names
 IDEOGRAPHS = ("\u3400\u4dbf", "\u4e00\u9fff", "\uf900\ufaff", "\U00020000\U0002a6df", "\U0002a700\U0002ceaf")
@@ -39,28 +39,6 @@ def is_punctuation(char: str) -> bool:
 def is_ideograph(char: str) -> bool:
     """Whether ``char`` is a CJK ideograph, each of which BERT takes for a word (TOK-1)."""
     return any(first <= char <= last for first, last in IDEOGRAPHS)
-
-
-class Frame(NamedTuple):
-    """What stands around n texts that a head reads: n + 1 parts, the first in front, the last behind."""
-
-    parts: tuple[np.ndarray, ...]  # ids of each part, int64
-    types: tuple[np.ndarray, ...]  # their token types
-    of_texts: tuple[int, ...]  # the token type of each text
-
-    @property
-    def size(self) -> int:
-        """Tokens of all parts."""
-        return sum(map(len, self.parts))
-
-    def around(self, texts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and token types [T] of the texts with all that stands around them."""
-        ids, types = [self.parts[0]], [self.types[0]]
-        behind = zip(texts, self.of_texts, self.parts[1:], self.types[1:], strict=True)
-        for text, own, part, types_of_part in behind:
-            ids += [text, part]
-            types += [np.full(len(text), own), types_of_part]
-        return np.concatenate(ids), np.concatenate(types)
 
 
 def _id_of(role: str) -> property:
@@ -251,7 +229,7 @@ class Tokenizer:
         """
         library = tokenizers.Tokenizer.from_str(self.spec)
         if around is not None:
-            library.post_processor = self._template(around)
+            library.post_processor = frames.template(self, around)
         with_types = {None: self.segments, "head": self.head_segments}.get(around, around == "segments")
         config: dict[str, Any] = {
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -289,12 +267,12 @@ class Tokenizer:
         Where it puts nothing: ``[CLS] A [SEP]`` where it has both, else the end-of-text token behind each text; not
         behind the last where that token is the padding too, as a decoder's head reads the last that is no padding.
         """
-        return self._frame(1)
+        return frames.frame(self, 1)
 
     @cached_property
     def pair(self) -> Frame:
         """The same around two texts. Raises DataError where nothing would keep them apart."""
-        frame = self._frame(2)
+        frame = frames.frame(self, 2)
         if not len(frame.parts[1]) and frame.of_texts[0] == frame.of_texts[1]:
             raise DataError(
                 f"this {self.kind} tokenizer has no token that could stand between two texts; "
@@ -302,65 +280,20 @@ class Tokenizer:
             )
         return frame
 
-    def _frame(self, texts: int) -> Frame:
-        library = tokenizers.Tokenizer.from_str(self.spec)
-        library.post_processor = self._template("head")
-        pieces = (self.decode([id_]) for id_ in self.piece_ids.tolist())
-        word = next(text for text in pieces if library.encode(text, add_special_tokens=False).ids)
-        whole = library.encode(word, word if texts == 2 else None)
-        ids, types = np.array(whole.ids, np.int64), np.array(whole.type_ids if self.head_segments else [0] * len(whole))
-        owner = [-1 if number is None else number for number in whole.sequence_ids]
-        starts = [owner.index(number) for number in range(texts)]
-        stops = [len(owner) - owner[::-1].index(number) for number in range(texts)]
-        edges = list(zip([0, *stops], [*starts, len(owner)], strict=True))
-        parts, of_parts = (tuple(array[start:stop] for start, stop in edges) for array in (ids, types))
-        return Frame(parts, of_parts, tuple(types[starts].tolist()))
-
     @cached_property
-    def _has_template(self) -> bool:
+    def has_template(self) -> bool:
         """Whether the tokenizer itself puts something around one text or two."""
         return any(self._library.num_special_tokens_to_add(is_pair) for is_pair in (False, True))
+
+    @property
+    def template(self) -> Any:
+        """What it puts there, for the library."""
+        return self._library.post_processor
 
     @cached_property
     def head_segments(self) -> bool:
         """Whether the second text of a pair that a head reads gets another token type."""
-        return self.segments if self._has_template else self.cls_id is not None and self.sep_id is not None
-
-    def _head_template(self) -> Any:
-        """What ``single`` and ``pair`` say, for the library."""
-        if self._has_template:
-            return self._library.post_processor
-        if self.cls_id is not None and self.sep_id is not None:
-            return self._template("segments")
-        if self.end is None:
-            return self._template("nothing")
-        if self.filler != self.end[1]:
-            return self._template("end")
-        return processors.TemplateProcessing("$A", f"$A {self.end[0]} $B", [self.end])
-
-    def _template(self, around: Around) -> Any:
-        if around == "head":
-            return self._head_template()
-        if around == "segments":
-            if self.cls_id is None or self.sep_id is None:
-                raise DataError(f"a {self.kind} tokenizer without [CLS] and [SEP] has no segments")
-            return bert_template((self.names["cls"], self.cls_id), (self.names["sep"], self.sep_id))
-        if around == "end":
-            if self.end is None:
-                raise DataError(f"a {self.kind} tokenizer without an end-of-text token cannot end texts")
-            return eos_template(*self.end)
-        return processors.ByteLevel() if "ByteLevel" in self.spec_types else processors.Sequence([])
-
-
-def bert_template(cls: tuple[str, int], sep: tuple[str, int]) -> Any:
-    """``[CLS] A [SEP] B [SEP]`` with token types 0 and 1."""
-    single = f"{cls[0]}:0 $A:0 {sep[0]}:0"
-    return processors.TemplateProcessing(single, f"{single} $B:1 {sep[0]}:1", [cls, sep])
-
-
-def eos_template(eos: str, eos_id: int) -> Any:
-    """``A </s> B </s>``, as T5 ends its texts."""
-    return processors.TemplateProcessing(f"$A {eos}", f"$A {eos} $B {eos}", [(eos, eos_id)])
+        return self.segments if self.has_template else self.cls_id is not None and self.sep_id is not None
 
 
 def from_library(library: tokenizers.Tokenizer, names: Mapping[str, str], **fields: Any) -> Tokenizer:

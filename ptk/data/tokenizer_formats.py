@@ -13,7 +13,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
 from ptk.data import sentencepiece_model
-from ptk.data.tokenizer import bert_template
+from ptk.data.frames import bert_template
 from ptk.data.tokenizer_training import MAX_WORD, bert_normalizer
 from ptk.errors import DataError
 

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from ptk.data.tokenizer import Tokenizer, bert_template, eos_template, from_library
+from ptk.data.frames import bert_template, eos_template
+from ptk.data.tokenizer import Tokenizer, from_library
 from ptk.data.word_counts import alphabet, characters, count_words, left_out, repeated
 from ptk.errors import DataError, RecipeError
 from ptk.recipe import TokenizerSpec

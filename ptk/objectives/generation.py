@@ -16,8 +16,9 @@ from ptk.objectives.objective import IGNORE, Batch, Objective, Table
 if TYPE_CHECKING:
     from torch import nn
 
+    from ptk.data.frames import Around
     from ptk.data.split import Documents
-    from ptk.data.tokenizer import Around, Tokenizer
+    from ptk.data.tokenizer import Tokenizer
 
 BEGINS, ENDS = 1, 2  # marks of a span: a separator stands before it, behind it
 MARKS = ("document_start_id", "prefix_lm", "continues", "span_mode_id", "prefix_mode_id")

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from ptk.data.frames import Around
     from ptk.data.split import Documents
-    from ptk.data.tokenizer import Around, Tokenizer
+    from ptk.data.tokenizer import Tokenizer
 
 IGNORE = -100
 Example = dict[str, np.ndarray]

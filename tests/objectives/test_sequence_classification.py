@@ -10,8 +10,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoTokenizer
 
 from ptk.data.batches import stack
+from ptk.data.frames import eos_template
 from ptk.data.split import documents_of
-from ptk.data.tokenizer import eos_template, from_library
+from ptk.data.tokenizer import from_library
 from ptk.errors import DataError, RecipeError
 from ptk.models import heads
 from ptk.objectives.labelled_rows import shortened
