@@ -22,6 +22,7 @@ from ptk.evaluation import labelled, questions
 from ptk.evaluation.labelled import Split, source
 from ptk.metrics import Mean
 from ptk.models import load
+from ptk.objectives.labelled_rows import LabelledRows
 from ptk.objectives.objective import Batch, Objective
 from ptk.processes import launch
 from ptk.progress import Talk
@@ -143,7 +144,7 @@ class Finetuning(Session):
         return recipe, objective_of(recipe), Labelled(task, tokenizer, prepare.stores(task, tokenizer))
 
     @staticmethod
-    def plan_of(recipe: Recipe, objective: Objective, data: Labelled) -> Plan:
+    def plan_of(recipe: Recipe, objective: LabelledRows, data: Labelled) -> Plan:
         stages = []
         for phase in phases(recipe):
             member = source(objective, data.stores["train"], phase.length, recipe.seed)
@@ -155,7 +156,10 @@ class Finetuning(Session):
                 plan.stage([member], [1.0], phase.steps, *batch, (1.0,), train.batch_ramp, train.length_window)
             )
         made = Plan(tuple(stages), recipe.seed)
-        return made if recipe.train.epochs is None else with_steps(made, made.steps_of(recipe.train.epochs))
+        if recipe.train.epochs is None:
+            return made
+        share = objective.epoch(len(data.task.splits["train"]), made.per_epoch(0))
+        return with_steps(made, made.steps_of(recipe.train.epochs * share))
 
     def about(self, model: nn.Module) -> Iterator[str]:
         yield from self.objective.kept(model)

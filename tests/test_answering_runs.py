@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from running import carried_out, logged
+from running import carried_out, logged, session
 from tiny_tasks import SIZES, write_recipe
 
 from ptk import recipe_file
@@ -149,3 +149,15 @@ def test_it_learns_what_an_answer_looks_like(tmp_path):
         assert "threshold" not in results
     # Which of three is asked for so small a model does not learn: a third of them it has right by chance.
     assert found[1] > 40 > 1.5 * found[0]
+
+
+def test_an_epoch_of_the_paper_counts_questions(tmp_path):
+    steps = {}
+    for fidelity in ("fixed", "paper"):
+        path = write_recipe("answering", tmp_path, 0.0)
+        path.write_text(path.read_text().replace("steps: 8", "epochs: 3"))
+        made = session(path, f"fidelity={fidelity}")
+        steps[fidelity] = made.plan.steps
+        windows = made.plan.per_epoch(0)
+    assert windows > 1.5 * SIZES["train"]
+    assert steps == {"fixed": round(3 * windows / 16), "paper": round(3 * SIZES["train"] / 16)}

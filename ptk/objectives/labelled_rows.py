@@ -50,6 +50,10 @@ class LabelledRows(Objective):
         """With the length of the rows, which ``encode`` has to know."""
         return self if self.length else replace(self, length=length)
 
+    def epoch(self, examples: int, rows: int) -> float:
+        """Share of its rows that an epoch is."""
+        return 1.0
+
     def kept(self, model: "nn.Module") -> list[str]:
         """What was done with the head and the weights of ``init``."""
         from ptk.models import heads

@@ -267,8 +267,16 @@ class QuestionAnswering(LabelledRows):
         right = said(*batch["labels"][0].tolist())
         return f"{tokenizer.decode(ids)} [{guess if guess == right else f'{guess}, not {right}'}]"
 
+    def epoch(self, examples: int, rows: int) -> float:
+        """All windows; in ``paper`` as many as there are questions, which BERT's code counts and ELECTRA's does not
+        (SQ-5)."""
+        return examples / rows if self.fidelity == "paper" and self.end == "independent" else 1.0
+
     def notes(self, fidelity: str, model_type: str) -> list[str]:
-        return ["FT-1: a fresh head is drawn from a truncated normal distribution"] if fidelity == "paper" else []
+        if fidelity != "paper":
+            return []
+        rules = ["FT-1: a fresh head is drawn from a truncated normal distribution"]
+        return rules + ["SQ-5: an epoch is as many windows as there are questions"] * (self.end == "independent")
 
 
 OBJECTIVE = QuestionAnswering
