@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # One process a core, one thread each: two threads beside another process are slower than one.
 TEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto
 
-.PHONY: demo demo-finetune test check chaos soak bench-store bench-finetune bench-tasks audit clean
+.PHONY: demo demo-finetune test check chaos soak bench-store bench-finetune bench-squad bench-tasks audit clean
 
 demo: $(READY)
 	$(PTK) pretrain bert-mlm-nsp --run runs/demo --overwrite --offline
@@ -42,6 +42,10 @@ bench-store: $(READY)
 # Fine-tuning beside transformers' Trainer, its scores and its speed; BENCH='--only speed'.
 bench-finetune: $(VENV)/.encoder
 	$(VENV)/bin/python tests/bench/finetune.py $(BENCH)
+
+# SQuAD and KorQuAD beside transformers' Trainer: hours; BENCH='--only speed --examples 300', '--only decode'.
+bench-squad: $(VENV)/.encoder
+	$(VENV)/bin/python tests/bench/squad.py $(BENCH)
 
 # Every data set of ../shared/data, end to end; BENCH='--only mrpc,klue-ner'.
 bench-tasks: $(VENV)/.encoder

@@ -11,7 +11,7 @@ from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from ptk import __version__, faults, files
-from ptk.models import sharing
+from ptk.models import headed, sharing
 from ptk.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ AUTO = {  # end of a class's name -> who loads it
     "ForSequenceClassification": "AutoModelForSequenceClassification",
     "ForTokenClassification": "AutoModelForTokenClassification",
     "ForMultipleChoice": "AutoModelForMultipleChoice",
+    "ForQuestionAnswering": "AutoModelForQuestionAnswering",
+    "Headed": "AutoModel",
+    "Answering": "AutoModel",
     "ForMaskedLM": "AutoModelForMaskedLM",
     "LMHeadModel": "AutoModelForCausalLM",
     "ForCausalLM": "AutoModelForCausalLM",
@@ -104,7 +107,7 @@ def card(
     text = f"Corpus: {', '.join(source.path for source in recipe.corpus)}"
     if recipe.task is not None:
         made, scored_on = f"Fine-tuned from {recipe.init}", f"{results['task']}, {results['split']}"
-        text = f"Labels: {', '.join(recipe.objective['labels']) or 'a number'}"
+        text = learned(recipe, model.config)
     return (
         Environment(autoescape=True)
         .from_string(CARD)
@@ -117,7 +120,10 @@ def card(
             parameters=f"{sum(p.numel() for p in model.parameters()):,}",
             tokens=f"{results['tokens']:,}",
             steps=f"{results['steps']:,}",
-            metrics=[(metric, f"{value:.4f}") for metric, value in results["metrics"].items()],
+            metrics=[
+                (metric, f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
+                for metric, value in results["metrics"].items()
+            ],
             made=made,
             scored_on=scored_on,
             text=text,
@@ -125,6 +131,17 @@ def card(
             padded=model.config.vocab_size,  # type: ignore[union-attr]
             fidelity=recipe.fidelity,
             rules=rules,
-            remarks=[*remarks, *sharing.remarks(model)],
+            remarks=[*remarks, *sharing.remarks(model), *headed.remarks(model)],
         )
     )
+
+
+def learned(recipe: Recipe, config: Any) -> str:
+    """What a fine-tuned head says: labels, a number, or answers and when there is none (ENG-6)."""
+    if recipe.objective["name"] != "question_answering":
+        return f"Labels: {', '.join(recipe.objective['labels']) or 'a number'}"
+    threshold = getattr(config, "ptk_threshold", None)
+    none = (
+        "" if threshold is None else f"; no answer ({recipe.objective['no_answer']}) above a threshold of {threshold:g}"
+    )
+    return f"Answers: parts of the context{none}"

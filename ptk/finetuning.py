@@ -23,10 +23,11 @@ from ptk.evaluation.labelled import Split, source
 from ptk.metrics import Mean
 from ptk.models import load
 from ptk.objectives.labelled_rows import LabelledRows
-from ptk.objectives.objective import Batch, Objective
+from ptk.objectives.objective import Batch
 from ptk.processes import launch
 from ptk.progress import Talk
 from ptk.recipe import Recipe, TrainSpec
+from ptk.recipe_sections import completed
 from ptk.session import Session, objective_of, phases, with_steps
 from ptk.step import Losses
 from ptk.tasks import prepare, scores
@@ -75,17 +76,20 @@ class Labelled:
 def settled(recipe: Recipe, task: TaskData, tokenizer: Tokenizer) -> Recipe:
     """The recipe with its head, labels and metrics, the tokenizer of the model it starts from, and its batches."""
     made = replace(recipe.tokenizer, path=recipe.tokenizer.path or load.folder_of(recipe.init or ""))
-    return replace(recipe, objective=head(recipe, task, tokenizer), tokenizer=made, train=divided(recipe.train))
+    recipe = replace(recipe, objective=head(recipe, task, tokenizer), tokenizer=made, train=divided(recipe.train))
+    return replace(recipe, objective=completed(recipe))
 
 
 def head(recipe: Recipe, task: TaskData, tokenizer: Tokenizer) -> dict[str, Any]:
     """The ``objective:`` section of a task's head. Raises RecipeError for metrics that are not of the task."""
+    wanted = (recipe.task.no_answer if recipe.task else None) or recipe.objective.get("no_answer")
+    if wanted not in (None, "never") and task.task.rule != "squad2":
+        said = "every question of it has an answer" if task.task.rule else "it asks no questions"
+        raise RecipeError(f"task.no_answer: {wanted} says nothing of {task.task.name}, {said}; leave it out")
     if task.task.kind == "answering":
-        wanted = recipe.task.no_answer if recipe.task else None
-        if wanted is None:
-            own = recipe.objective.get("no_answer", "never")
-            wanted = "null_span" if own == "never" and task.task.rule == "squad2" else own
-        return {**recipe.objective, "no_answer": wanted, "framing": tokenizer.pair.size, "name": task.task.head}
+        usual = "null_span" if task.task.rule == "squad2" else "never"
+        own = {"no_answer": wanted or usual, "framing": tokenizer.pair.size}
+        return {**recipe.objective, **own, "name": task.task.head}
     metrics = tuple(recipe.objective.get("metrics") or task.task.metrics)
     scores.check(metrics, task.task.kind, task.names)
     found: dict[str, Any] = {"labels": task.names, "metrics": metrics}
@@ -120,7 +124,7 @@ def tell(model: Any, session: Session) -> None:
     examples = task.splits["validation"]
     model.config.ptk_length = session.length
     if task.task.kind == "answering":
-        model.config.ptk_no_answer = objective.no_answer
+        model.config.ptk_questions = {**objective.settings, "rule": task.task.rule}
     if examples.characters:
         model.config.ptk_unit = "characters"
     if task.task.starts:
@@ -133,7 +137,7 @@ def tell(model: Any, session: Session) -> None:
 
 class Finetuning(Session):
     @classmethod
-    def prepared(cls, recipe: Recipe, talk: Talk) -> tuple[Recipe, Objective, Labelled]:
+    def prepared(cls, recipe: Recipe, talk: Talk) -> tuple[Recipe, Any, Labelled]:
         assert recipe.task is not None
         if recipe.init is None:
             raise RecipeError("init: missing; name the model to fine-tune: --model RUN, FOLDER or HUB ID")
@@ -167,7 +171,8 @@ class Finetuning(Session):
             documents = self.split(name).rows.documents
             cut = self.objective.cut(documents, self.data.tokenizer, self.length)
             said = f"{name}: {documents.lengths().mean():.0f} tokens an example"
-            yield said + (f"; {cut:,} of {len(documents):,} are longer than {self.length} and cut" if cut else "")
+            more = f"; {cut:,} of {len(documents):,} {self.objective.too_long} ({self.length} tokens) and are cut"
+            yield said + (more if cut else "")
 
     def split(self, name: str) -> Split:
         task, rows = self.data.task, source(self.objective, self.data.stores[name], self.length, self.recipe.seed)

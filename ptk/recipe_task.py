@@ -23,10 +23,12 @@ def recipe_for(
     known = tasks.find(task) if task else None
     options = {"task.name": task, "task.data": data, "init": model}
     given = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in options.items() if value is not None]
-    beneath: dict[str, object] = {"init": start(model, settings)}
+    beneath: dict[str, object] = {}
     if known is not None:
         beneath["name"] = known.name.replace("/", "-")
     where = recipe or (known.recipe if known else OWN)
+    if recipe is None or recipe_file.load(where, [*given, *settings], beneath).recipe.init is None:
+        beneath["init"] = start(model, settings)
     if recipe is None:
         length = recipe_file.load(where, given, beneath).recipe.train.length
         given += small_model(str(beneath["init"]), settings, length)

@@ -28,7 +28,7 @@ FIXED = (
 )
 BY_CONTENT = ("task.data", "task.train", "task.validation", "task.test")  # their fingerprint decides, not their path
 # Of an objective: what a task's files and its entry say where the recipe does not.
-SETTLED = ("labels", "metrics", "positive")
+SETTLED = ("labels", "metrics", "positive", "no_answer")
 FIXED_TRAIN = ("length", "batch_size", "batch_tokens", "batch_ramp", "length_window", "phases", "optimizer")
 FIXED_TRAIN += ("precision", "head_lr", "layer_decay", "freeze", "unfreeze_every")
 
@@ -45,7 +45,7 @@ def resumed(new: Recipe, old: Recipe, talk: Talk) -> Recipe:
         new = replace(new, train=replace(new.train, auto_batch=False, **found))
     if new.task is not None:  # what was found in its files, and followed from its kind
         found = {key: old.objective[key] for key in SETTLED if not new.objective.get(key) and key in old.objective}
-        follows = {key: old.objective[key] for key in ("name", "problem") if key in old.objective}
+        follows = {key: old.objective[key] for key in ("name", "problem", "framing") if key in old.objective}
         path = new.tokenizer.path or old.tokenizer.path
         objective = {**new.objective, **found, **follows}
         if not (new.train.micro_batch_size or new.train.micro_batch_tokens):

@@ -3,17 +3,18 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from running import carried_out, logged, session
 from tiny_tasks import SIZES, write_recipe
 
-from ptk import recipe_file
+from ptk import device, finetuning, recipe_file
 from ptk.errors import DataError, RecipeError
 from ptk.evaluation import finetuned
 from ptk.models import load
 from ptk.prediction import lines
-from ptk.recipe import TaskSpec
+from ptk.recipe import Recipe, TaskSpec
 
 HEADS = ("answering", "answering-decoder", "answering-joint")
 
@@ -64,19 +65,19 @@ def test_a_run_answers_every_question_of_every_split(made, name):
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_eval_gives_the_same_again_also_without_the_run(made, name, tmp_path):
+def test_eval_gives_the_same_again_also_without_the_run(made, name, tmp_path, monkeypatch):
+    monkeypatch.setattr(device, "precision", lambda wanted, kind: "fp32")  # the run's
     folder = made(name)
     results = read(folder / "run" / "results.json")
     spec = TaskSpec(name="squad2", data=str(folder / "validation-v2.0.json"))
     shutil.copytree(folder / "run" / "model", tmp_path / "alone")
     for model in (folder / "run", tmp_path / "alone"):
-        # The windows of a model alone begin every 128 tokens: its contexts are shorter.
         found = finetuned.evaluate(spec, str(model), "validation", tmp_path / "out")
-        if model.name == "run":
-            assert found["metrics"] == pytest.approx(results["metrics"])
-            said, again = folder / "run" / "predictions", tmp_path / "out" / "predictions"
-            assert read(said / "predictions.json") == read(again / "predictions.json")
+        assert found["metrics"] == pytest.approx(results["metrics"])
         assert found["threshold"] == results["threshold"]
+        said, again = folder / "run" / "predictions", tmp_path / "out" / "predictions"
+        assert read(said / "predictions.json") == read(again / "predictions.json")
+        assert read(said / "null_odds.json") == pytest.approx(read(again / "null_odds.json"), abs=1e-5)
     official = finetuned.score(spec, folder / "run" / "predictions" / "predictions.json", "validation", tmp_path)
     for metric, value in results["metrics"].items():
         if not metric.startswith("best"):  # those are of other answers: "" is what is said already
@@ -161,3 +162,63 @@ def test_an_epoch_of_the_paper_counts_questions(tmp_path):
         windows = made.plan.per_epoch(0)
     assert windows > 1.5 * SIZES["train"]
     assert steps == {"fixed": round(3 * windows / 16), "paper": round(3 * SIZES["train"] / 16)}
+
+
+def own(folder: Path, *words: str, **task: str) -> Recipe:
+    """A recipe of one's own files, beside the tiny task's model."""
+    path = write_recipe("answering", folder, 0.0)
+    text = path.read_text().replace("name: squad2", "kind: answering")
+    path.write_text(text)
+    return recipe_file.load(str(path), [*words, *(f"task.{key}={value}" for key, value in task.items())]).recipe
+
+
+def test_own_files_are_scored_by_the_rules_that_they_were_learned_by(tmp_path, capsys):
+    results = carried_out(own(tmp_path), tmp_path / "run")
+    assert results["metrics"]["NoAns_total"] > 0
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert "AutoModelForQuestionAnswering" in card
+    assert f"above a threshold of {results['threshold']:g}" in card
+    data = read(tmp_path / "validation-v2.0.json")
+    data["data"] = [each for each in data["data"] if each["paragraphs"][0]["qas"][0]["answers"]]
+    (tmp_path / "answered.json").write_text(json.dumps(data))
+    spec = TaskSpec(data=str(tmp_path / "answered.json"), kind="answering")
+    found = finetuned.evaluate(spec, str(tmp_path / "run"), "validation", tmp_path / "out")
+    assert "HasAns_total" in found["metrics"]
+    assert (tmp_path / "out" / "predictions" / "null_odds.json").exists()
+    assert "scored by the rules of squad2, which the model was fine-tuned for" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_with_the_words_that_it_began_with(tmp_path):
+    for name, words in (("run", ()), ("head", ("task.no_answer=cls_head",))):
+        recipe = own(tmp_path, *words)
+        before = carried_out(recipe, tmp_path / name)
+        assert carried_out(recipe, tmp_path / name, resume=True)["metrics"] == before["metrics"]
+    with pytest.raises(RecipeError, match=r"task.no_answer: the run has 'cls_head', the recipe"):
+        carried_out(own(tmp_path), tmp_path / "head", resume=True)
+
+
+def test_what_cannot_be_validated_is_told_before_training(tmp_path):
+    files = write_recipe("answering", tmp_path, 0.0)
+    without = recipe_file.load(str(files), [f"task.validation={tmp_path / 'test-v2.0.json'}"]).recipe
+    with pytest.raises(DataError, match=r"test-v2.0.json: no answers to validate by"):
+        carried_out(without, tmp_path / "run")
+    for kind, said in (("squad", "every question of it has an answer"), ("sst2", "it asks no questions")):
+        task = SimpleNamespace(rule="squad" if kind == "squad" else None, name=kind, kind="answering")
+        recipe = recipe_file.load(str(files), ["task.no_answer=cls_head"]).recipe
+        with pytest.raises(RecipeError, match=rf"task.no_answer: cls_head says nothing of {kind}, {said}"):
+            finetuning.head(recipe, SimpleNamespace(task=task, names=()), None)
+
+
+def test_nothing_of_the_task_before_is_inherited(made, tmp_path):
+    words = [f"init={made('answering-joint') / 'run'}", "task.no_answer=never"]
+    recipe = recipe_file.load(str(write_recipe("answering", tmp_path, 0.0)), words).recipe
+    carried_out(recipe, tmp_path / "run")
+    config = load.load(str(tmp_path / "run")).config
+    assert config.ptk_questions["no_answer"] == "never"
+    assert not hasattr(config, "ptk_threshold")
+    assert not hasattr(config, "ptk_head")
+
+
+def test_a_question_that_is_too_long_is_cut(made):
+    (answer,) = lines.answers(str(made("answering") / "run"), [f"{'what ' * 90}\tthe cat sees a red house.\n"])
+    assert answer in "the cat sees a red house."

@@ -68,13 +68,26 @@ class Subject:
         spec = replace(self.spec, labels=self.objective.labels)
         trained = self.run.task if self.run is not None else None
         task, examples = prepare.read_split(spec, split, self.talk.say, trained)
+        task = self.ruled(task)
         accelerator, objective = self.accelerator, self.named(examples.names)
         length = min(self.length, checks.positions_of(self.model) or self.length)
         rows = source(objective, store.tokenized(examples, self.tokenizer), length, seed=0)
-        threshold = getattr(self.model.config, "ptk_threshold", 0.0)
+        threshold = getattr(self.model.config, "ptk_threshold", None)
+        if threshold is None and task.rule == "squad2":
+            self.talk.warn(
+                f"{self.name}: no threshold of no answer was fitted for it: 0 is taken; best_f1 has the best"
+            )
         asked = Split(task, split, examples, rows, self.tokenizer)
-        found = labelled.judged(asked, self.model, accelerator, self.out / "predictions", threshold)
+        found = labelled.judged(asked, self.model, accelerator, self.out / "predictions", threshold or 0.0)
         return {"task": task.name, **found, "model": self.name, "seed": self.run.seed if self.run is not None else None}
+
+    def ruled(self, task: Task) -> Task:
+        """Own files are scored by the rules that the model was trained for, whatever else these files hold."""
+        rule = getattr(self.model.config, "ptk_questions", {}).get("rule", task.rule)
+        if task.kind != "answering" or self.spec.name is not None or rule == task.rule:
+            return task
+        self.talk.say(f"scored by the rules of {rule}, which the model was fine-tuned for")
+        return replace(task, rule=rule)
 
     def named(self, names: tuple[str, ...]) -> Any:
         """The objective with the labels of the files, where neither the model nor the task says them."""
@@ -102,7 +115,7 @@ def subject(spec: TaskSpec, name: str, out: Path | None = None, trust_remote_cod
         labels = labels_of(name, objective.labels, task, spec, talk)
         positive = task.positive if task.positive in labels else objective.positive
         objective = replace(objective, labels=labels, metrics=task.metrics, positive=positive)
-    elif objective.no_answer == "never" and task.rule == "squad2":
+    elif objective.no_answer in (None, "never") and task.rule == "squad2":
         objective = replace(objective, no_answer="null_span")  # what every such head can say
     where = out or default_out(f"{task.name}-{name}", name)
     return Subject(name, spec, task, objective, length, head.recipe_of(name), talk, where, trust_remote_code)

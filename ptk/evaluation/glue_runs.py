@@ -45,9 +45,8 @@ def planned(recipe: Recipe, folder: Path) -> Planned:
     quiet = Talk(quiet=True)
     precision = device.precision(recipe.train.precision, device.kind())
     given = recipe
-    recipe, objective, data = Finetuning.prepared(
-        replace(recipe, train=replace(recipe.train, precision=precision)), quiet
-    )
+    made = Finetuning.prepared(replace(recipe, train=replace(recipe.train, precision=precision)), quiet)
+    recipe, objective, data = made
     plan = Finetuning.plan_of(recipe, objective, data)
     if recipe.train.epochs is not None:
         recipe = replace(recipe, train=replace(recipe.train, steps=plan.steps, epochs=None))

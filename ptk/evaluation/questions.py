@@ -46,7 +46,7 @@ def questions_of(split: "Split") -> Questions:
 def answers(split: "Split", found: Mapping[str, np.ndarray]) -> list[Said]:
     """The answer to each question; of a task in which every question has one, never none."""
     objective: Any = split.rows.objective
-    no_answer = objective.no_answer if split.task.rule == "squad2" else "never"
+    no_answer = (objective.no_answer or "never") if split.task.rule == "squad2" else "never"
     return answering.said(found, questions_of(split), split.rows.store, no_answer)
 
 

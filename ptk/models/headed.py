@@ -114,6 +114,13 @@ def over(backbone: Any, kind: str, outputs: int) -> Headed:
     return Answering(backbone) if kind == "question_answering" else Headed(backbone, kind, outputs)
 
 
+def remarks(model: Any) -> list[str]:
+    """What the model card says of a head that transformers does not know."""
+    if not isinstance(model, Headed):
+        return []
+    return [f"AutoModel loads its backbone; the head, {model.kind}, is in {HEAD}, which ptk predict and ptk eval read."]
+
+
 def is_headed(folder: str | Path) -> bool:
     """Whether a model's folder holds a head beside its backbone."""
     return (Path(folder) / HEAD).exists()

@@ -86,8 +86,8 @@ def configuration(
 ) -> Any:
     made = load.config(settings["init"]) if settings.get("init") else build.config(settings, tokenizer)
     made.dtype = torch.float32  # whatever it was saved in: weights to train are fp32
-    for name in OWN:  # of the head that ``init`` had
-        vars(made).pop(name, None)
+    for name in [name for name in vars(made) if name.startswith("ptk_")]:  # of the task that ``init`` was tuned on
+        delattr(made, name)
     if kind == "multiple_choice" or problem == "regression":
         made.num_labels = 1
     elif kind == "question_answering":

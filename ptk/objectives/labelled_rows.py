@@ -41,6 +41,8 @@ class LabelledRows(Objective):
     around: ClassVar[Literal["head"]] = "head"
     rows_change: ClassVar[bool] = False
     leaves_out: ClassVar[str] = "examples"
+    too_long: ClassVar[str] = "are longer than a row"
+    """Of those that ``cut`` counts."""
 
     @property
     def weights(self) -> Mapping[str, float]:  # type: ignore[override]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ptk.models.answering import Spans
     from ptk.models.best_spans import Best
 
+SETTINGS = ("max_question", "stride", "max_answer", "n_best")
 NONE = -1  # of a window without the answer
 
 
@@ -43,7 +44,7 @@ class QuestionAnswering(LabelledRows):
     __pydantic_config__ = STRICT
 
     max_question: Positive = 64
-    """Tokens that are kept of a question."""
+    """Tokens that are kept of a question, where they are no more than half of a row."""
     stride: Positive = 128
     """Tokens from the beginning of a window to that of the next: the step, not the overlap (SQ-3)."""
     max_answer: Positive = 30
@@ -52,9 +53,10 @@ class QuestionAnswering(LabelledRows):
     """Best starts and best ends that are paired, and best pairs that are kept, of a window."""
     end: Literal["independent", "joint"] = "independent"
     """Whether the end is asked for knowing the start, as in ELECTRA."""
-    no_answer: Literal["never", "null_span", "cls_head", "both"] = "never"
+    no_answer: Literal["never", "null_span", "cls_head", "both"] | None = None
     """How a question without an answer is told: not at all, by the span of the first position, by a head of its own
-    (ELECTRA's, which reads the first position and where an answer may begin), or by both (SQ-9)."""
+    (ELECTRA's, which reads the first position and where an answer may begin), or by both (SQ-9). Left out, by the span
+    in tasks that have such questions."""
     candidates: Literal["all", "context"] = "all"
     """What the softmax is over: every token of the row (BERT), or the context and the first position (ELECTRA)."""
     framing: Annotated[int, Ge(0)] = 3
@@ -65,8 +67,13 @@ class QuestionAnswering(LabelledRows):
     part: ClassVar[str] = "answer"
     padding: ClassVar[Mapping[str, int]] = {}
     rows_depend_on: ClassVar[tuple[str, ...]] = ("max_question", "stride", "framing")
-    leaves_out: ClassVar[str] = "ends of long questions"
+    too_long: ClassVar[str] = "have more tokens of question than fit"
     legend: ClassVar[str] = "the answer has a colour of its own"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What answers depend on, for whoever uses the model without its run."""
+        return {name: getattr(self, name) for name in (*SETTINGS, "end", "no_answer", "candidates")}
 
     @property
     def has_head(self) -> bool:
@@ -94,8 +101,8 @@ class QuestionAnswering(LabelledRows):
         """
         _, spans = texts_of(documents, block)
         questions, contexts = spans[::2], spans[1::2]
-        kept = np.minimum(questions[:, 1] - questions[:, 0], self.max_question)
-        found = windows(contexts[:, 1] - contexts[:, 0], self.widths(kept, length), self.stride)
+        kept = np.minimum(questions[:, 1] - questions[:, 0], self.most(length))
+        found = windows(contexts[:, 1] - contexts[:, 0], length - self.framing - kept, self.stride)
         where = contexts[found.text, 0]
         question = np.stack([questions[:, 0], questions[:, 0] + kept], axis=1)[found.text]
         window = np.stack([where + found.first, where + found.stop], axis=1)
@@ -112,23 +119,25 @@ class QuestionAnswering(LabelledRows):
             "impossible": np.where(start == IGNORE, IGNORE, answers[found.text, 0] == NONE),
         }
         pairs = np.stack([question, window], axis=1).reshape(-1, 2)
-        cut = int((questions[:, 1] - questions[:, 0] > kept).sum())
-        return Table(2 * np.arange(len(example) + 1), pairs, columns, cut)
+        return Table(2 * np.arange(len(example) + 1), pairs, columns)
 
-    def widths(self, questions: np.ndarray, length: int) -> np.ndarray:
-        """Tokens of context beside questions of so many tokens [N]. Raises RecipeError where there is no room."""
-        widths = length - self.framing - questions
-        if len(widths) and widths.min() < 1:
-            least = self.framing + int(questions.max()) + 1
+    def most(self, length: int) -> int:
+        """Most tokens of a question in rows of ``length``: the context has half of the room or more.
+
+        Raises RecipeError where there is no room.
+        """
+        room = (length - self.framing) // 2
+        if room < 1:
+            least = self.framing + 2
             raise RecipeError(
-                f"train.length: {length} leaves no room for a context beside a question of {questions.max()} tokens; "
-                f"give {least} or more, or a smaller objective.max_question"
+                f"train.length: {length} leaves no room for a question and its context; give {least} or more"
             )
-        return widths
+        return min(self.max_question, room)
 
     def cut(self, documents: "Documents", tokenizer: "Tokenizer", length: int) -> int:
-        """None: long contexts become several rows."""
-        return 0
+        """How many questions lose their end; long contexts become several rows."""
+        _, spans = texts_of(documents, range(len(documents)))
+        return int(((spans[:, 1] - spans[:, 0])[::2] > self.most(length)).sum())
 
     def check(self, documents: "Documents", tokenizer: "Tokenizer", length: int, held_out: bool) -> None:
         """Raises RecipeError for windows without room, DataError for a tokenizer that puts other tokens around a pair
@@ -138,8 +147,7 @@ class QuestionAnswering(LabelledRows):
                 f"the tokenizer puts {tokenizer.pair.size} tokens around a question and its context, "
                 f"objective.framing says {self.framing}; leave it out"
             )
-        _, spans = texts_of(documents, range(len(documents)))
-        self.widths(np.minimum((spans[:, 1] - spans[:, 0])[::2], self.max_question), length)
+        self.most(length)
 
     def encode(self, row: Row, tokenizer: "Tokenizer", rng: np.random.Generator) -> Example:
         """input_ids [T], token_type_ids [T] of a pair; labels [2], the positions of the answer's first and last token,

@@ -75,7 +75,7 @@ class Answers:
         arrays = {name: np.stack([window[name] for window in found]) for name in found[0]}
         arrays["example"] = np.zeros(len(found), np.int64)
         made = store.in_memory(asked_here, self.tokenizer)
-        return answering.said(arrays, asked_here, made, self.objective.no_answer, self.threshold)[0]
+        return answering.said(arrays, asked_here, made, self.objective.no_answer or "never", self.threshold)[0]
 
 
 def questions(texts: list[tuple[str, ...]], lines: np.ndarray) -> Questions:

@@ -41,7 +41,7 @@ def objective_of(name: str, config: Any) -> tuple[Any, int]:
     kind: Any = recipe_file.objective_class(head or "")
     length = getattr(config, "ptk_length", LENGTH)
     if head == "question_answering":
-        own = {"end": getattr(config, "ptk_end", "independent"), "no_answer": getattr(config, "ptk_no_answer", "never")}
+        own = {key: value for key, value in getattr(config, "ptk_questions", {}).items() if key != "rule"}
         return kind(**own, framing=tokenizers.load(load.folder_of(name)).pair.size), length
     if head == "multiple_choice":
         return kind(), length

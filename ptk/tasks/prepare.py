@@ -286,13 +286,19 @@ def check(task: Task, splits: Mapping[str, Examples], say: Say) -> None:
         raise DataError(
             f"{train.path}: no {said if questions else 'labels to train on; name their column with task.label'}"
         )
+    held = splits.get("validation")
+    if held is not None and not held.labelled:
+        wanted = "answers" if questions else "labels"
+        raise DataError(f"{held.path}: no {wanted} to validate by; name a validation file that has them, or it as test")
     known = train.labels[train.has_label]
     if task.kind != "multi_label" and len(np.unique(known)) == 1:
         only = f"have the label `{train.names[int(known[0])]}`" if train.names else f"have the score {known.flat[0]:g}"
         only = "are without an answer" if questions else only
         raise DataError(f"{train.path}: all {len(train):,} examples {only}; nothing can be learned from them")
     for name, examples in splits.items():
-        both = int(np.isin(examples.hashes, train.hashes).sum()) if name != "train" else 0
+        both = 0
+        if name != "train" and examples.divided_by[0] == train.divided_by[0]:
+            both = int(np.isin(examples.divided_by[1], train.divided_by[1]).sum())
         if both:
             what = f"questions of {name} are about articles that are" if questions else f"texts of {name} are"
             say(f"warning: {both:,} of the {len(examples):,} {what} in train too")

@@ -68,27 +68,26 @@ def test_rows_by_hand(tmp_path):
 
 def test_a_long_question_is_cut(tmp_path):
     made = made_of(tmp_path / "s", [np.arange(40, 60)], [[19, 19]], np.arange(20, 100))
-    found = encoded(objective_of(max_question=64), made, "wordpiece", 80)
-    assert [len(example["input_ids"]) for example in found] == [80, 80, 79]  # windows of 13, at 0, 4 and 8
-    assert found[0]["input_ids"][1:65].tolist() == list(range(20, 84))
-    assert found[-1]["labels"].tolist() == [66 + 11, 66 + 11]
-    source = RowSource(made, objective_of(), EvaluateSpec(), 80, 0, "all")
-    table = objective_of().rows(source.documents, range(1), 80, np.random.default_rng(0))
-    assert table.left_out == 1
+    for length, kept in ((200, 64), (80, 38)):  # of short rows the question takes half at most
+        (example,) = encoded(objective_of(max_question=64), made, "wordpiece", length)
+        assert len(example["input_ids"]) == kept + 20 + 3
+        assert example["input_ids"][1 : kept + 1].tolist() == list(range(20, 20 + kept))
+        assert example["labels"].tolist() == [kept + 2 + 19, kept + 2 + 19]
+    documents = RowSource(made, objective_of(), EvaluateSpec(), 80, 0, "all").documents
+    assert objective_of(max_question=30).cut(documents, tokenizer(), 200) == 1
+    assert objective_of(max_question=80).cut(documents, tokenizer(), 200) == 0
 
 
 def test_windows_need_room(tmp_path):
     made = made_of(tmp_path / "s", [np.arange(40, 60)], [[0, 0]])
-    documents = RowSource(made, objective_of(), EvaluateSpec(), 7, 0, "all").documents
-    objective_of().check(documents, tokenizer(), 7, held_out=False)
-    assert len(encoded(objective_of(), made, "wordpiece", 7)) == 20  # one token each
+    documents = RowSource(made, objective_of(), EvaluateSpec(), 5, 0, "all").documents
+    objective_of().check(documents, tokenizer(), 5, held_out=False)
+    assert len(encoded(objective_of(), made, "wordpiece", 5)) == 20  # one token each
     for refused in (
-        lambda: objective_of().check(documents, tokenizer(), 6, held_out=False),
-        lambda: objective_of().rows(documents, range(1), 6, np.random.default_rng(0)),
+        lambda: objective_of().check(documents, tokenizer(), 4, held_out=False),
+        lambda: objective_of().rows(documents, range(1), 4, np.random.default_rng(0)),
     ):
-        with pytest.raises(
-            RecipeError, match=r"^train.length: 6 leaves no room .* question of 3 tokens; give 7 or more"
-        ):
+        with pytest.raises(RecipeError, match=r"^train.length: 4 leaves no room for a question .*; give 5 or more"):
             refused()
     with pytest.raises(DataError, match=r"puts 3 tokens around .*objective.framing says 4"):
         objective_of(framing=4).check(documents, tokenizer(), 20, held_out=False)

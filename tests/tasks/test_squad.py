@@ -329,7 +329,7 @@ def test_files_of_your_own(tmp_path):
     said = []
     task = prepare.read(TaskSpec(data=str(path)), 0, said.append).task
     assert (task.name, task.kind, task.rule, task.recipe) == ("my", "answering", "squad", "finetune/squad")
-    assert said[0] == f"{path}: questions in the SQuAD format, 0 of 3 without an answer"
+    assert said[0] == f"{path}: questions in the SQuAD format, 0 of 3 without an answer: scored by the rules of squad"
     document["data"][0]["paragraphs"][0]["qas"].append(without("none", is_impossible=True))
     path.write_text(json.dumps(document), encoding="utf-8")
     assert prepare.read(TaskSpec(data=str(path)), 0, said.append).task.rule == "squad2"

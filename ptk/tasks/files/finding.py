@@ -119,7 +119,7 @@ def first(folder: Path, patterns: tuple[str, ...], together: bool = False) -> Pa
         above = pattern.startswith("../")
         matches = sorted((folder.resolve().parent if above else folder).glob(pattern.removeprefix("../")))
         if len(matches) > 1 and together:
-            return folder / pattern
+            return Path(glob.escape(str(folder))) / pattern
         if len(matches) > 1:
             raise DataError(
                 f"{folder}: {len(matches)} files {pattern} ({matches[0].name}, {matches[1].name}); name one"

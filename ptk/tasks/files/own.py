@@ -162,9 +162,10 @@ def answering(found: Found, spec: TaskSpec, say: Say) -> Task:
     raws = [squad.read(path, spec.encoding, unanswerable=True) for path in found.files.values()]
     without = sum(span == (-1, -1) for raw in raws for span in raw.spans)
     path = next(iter(found.files.values()))
-    say(f"{path}: questions in the SQuAD format, {without:,} of {sum(map(len, raws)):,} without an answer")
-    columns = Columns(("question", "context"), "answers")
     rule = "squad2" if without else "squad"
+    many = f"{without:,} of {sum(map(len, raws)):,} without an answer"
+    say(f"{path}: questions in the SQuAD format, {many}: scored by the rules of {rule}")
+    columns = Columns(("question", "context"), "answers")
     return replace(own(spec, path, "answering", columns, "squad"), rule=rule, recipe=f"finetune/{rule}")
 
 
