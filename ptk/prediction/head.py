@@ -7,7 +7,7 @@ from typing import Any
 from ptk import recipe_file
 from ptk.data import tokenizer as tokenizers
 from ptk.models import load
-from ptk.models.heads import PROBLEMS
+from ptk.models.transfer import PROBLEMS
 
 LENGTH = 512  # tokens of a row, of a model that no run says them of; fewer where it has fewer positions
 HEADS = {  # end of an architecture's name -> the objective that is its head

@@ -7,7 +7,7 @@ from labelled import FAMILIES, KIND_OF, encoded, ids, overfitted, settings, stac
 from transformers import AutoModel, AutoModelForQuestionAnswering
 
 from ptk.errors import DataError
-from ptk.models import answering, build, depth, heads, load
+from ptk.models import answering, build, depth, heads, load, transfer
 from ptk.models.answering import Answering
 from ptk.models.headed import HEAD
 from ptk.objectives.question_answering import QuestionAnswering
@@ -39,7 +39,7 @@ def read(objective, model, batch):
 
 
 def saved(model, folder):
-    with heads.quiet():
+    with transfer.quiet():
         model.save_pretrained(folder)
     return {"type": None, "init": str(folder)}
 
@@ -72,7 +72,7 @@ def test_every_family(family, more, tmp_path):
     found, layers = depth.depths(model)
     of_head = {parameter for parameter, own in found.items() if own == layers + 2}
     assert set(found) == set(model.parameters())
-    assert of_head >= {parameter for _, parameter in heads.head_parameters(model)}
+    assert of_head >= {parameter for _, parameter in transfer.head_parameters(model)}
     assert len(of_head) >= 2
     with torch.no_grad():
         logits = read(objective, model, batch)
@@ -97,7 +97,7 @@ def test_from_a_pretrained_model(family, tmp_path):
     model = objective_of(kind).model(saved(before, tmp_path), tokenizer(kind), 40)
     assert heads.told(model) == ["head: drawn afresh"]
     has = {name.partition(".")[2]: weight for name, weight in before.state_dict().items()} | before.state_dict()
-    own = {name for name, _ in heads.head_parameters(model)}
+    own = {name for name, _ in transfer.head_parameters(model)}
     assert own == {"qa_outputs.weight", "qa_outputs.bias"}
     for name, weight in model.state_dict().items():
         found = has.get(name, has.get(name.partition(".")[2]))
@@ -167,7 +167,7 @@ def test_paper_draws_within_two_deviations(more, tmp_path):
     objective = QuestionAnswering(fidelity="paper", **more)
     model = objective.model(settings("electra"), tokenizer(), 40)
     assert isinstance(model, Answering) == bool(more)
-    matrices = [parameter for name, parameter in heads.head_parameters(model) if name.endswith("weight")]
+    matrices = [parameter for name, parameter in transfer.head_parameters(model) if name.endswith("weight")]
     assert all(0 < float(matrix.detach().abs().max()) <= 0.04 for matrix in matrices)
     assert objective.notes("paper", "electra")
 
@@ -177,7 +177,7 @@ def test_rates_and_freezing(family, more):
     kind = KIND_OF.get(family, "wordpiece")
     model = objective_of(kind, **more).model(settings(family), tokenizer(kind), 40)
     found = depth.rates(model, TrainSpec(lr=1e-4, head_lr=1e-3, layer_decay=0.5), "fixed")
-    head = [parameter for _, parameter in heads.head_parameters(model)]
+    head = [parameter for _, parameter in transfer.head_parameters(model)]
     assert {round(found[parameter].lr_scale, 6) for parameter in head} == {10.0}
     layers = 2 if family == "electra" else 4
     others = {
