@@ -36,6 +36,7 @@ from ptk.tasks.prepare import TaskData
 
 PART = 512  # tokens of a part of a batch, on a CPU; or so many as LONGEST of the longest rows
 LONGEST = 4
+MANY = 0.05  # unknown pieces, for a text in the language of the model
 PROBLEMS = {"classification": "single_label", "multi_label": "multi_label", "regression": "regression"}
 
 
@@ -140,7 +141,7 @@ class Finetuning(Session):
     def prepared(cls, recipe: Recipe, talk: Talk) -> tuple[Recipe, Any, Labelled]:
         assert recipe.task is not None
         if recipe.init is None:
-            raise RecipeError("init: missing; name the model to fine-tune: --model RUN, FOLDER or HUB ID")
+            raise RecipeError("init: missing; name the model to fine-tune: init=RUN, FOLDER or HUB ID, or --model")
         names = recipe.task.labels or tuple(recipe.objective.get("labels", ()))
         task = prepare.read(replace(recipe.task, labels=names), recipe.seed, talk.say)
         tokenizer = tokenizers.load(recipe.tokenizer.path or load.folder_of(recipe.init))
@@ -167,8 +168,13 @@ class Finetuning(Session):
 
     def about(self, model: nn.Module) -> Iterator[str]:
         yield from self.objective.kept(model)
+        unknown = self.data.tokenizer.unk_id
         for name in self.data.stores:
             documents = self.split(name).rows.documents
+            counts = documents.token_counts()
+            share = counts[unknown] / max(1, counts.sum()) if unknown is not None else 0.0
+            if share > MANY:
+                yield f"warning: {name}: {share:.0%} of the pieces are unknown: is {self.recipe.init} of this language?"
             cut = self.objective.cut(documents, self.data.tokenizer, self.length)
             said = f"{name}: {documents.lengths().mean():.0f} tokens an example"
             more = f"; {cut:,} of {len(documents):,} {self.objective.too_long} ({self.length} tokens) and are cut"
@@ -211,6 +217,7 @@ class Finetuning(Session):
         for name in sorted(self.data.stores.keys() - {"train"}, key=lambda name: (name != "validation", name)):
             found = labelled.judged(self.split(name), model, self.accelerator, folder, threshold)
             threshold = found.get("threshold", threshold)
+            del found["predictions"]  # they lie where every run has them
             yield found
         if threshold is not None:
             model.config.ptk_threshold = threshold

@@ -167,8 +167,10 @@ def predict(
     trust: Trust = False,
 ) -> None:
     """Answer lines of stdin on stdout, in order: continue the text; fill <extra_id_0>, <extra_id_1> ... or [MASK];
-    say whether B follows A (A<TAB>B); of a fine-tuned model the label, tags or choice (text<TAB>choice<TAB>choice).
-    JSON lines: {"text", "pair"}, {"words"}, {"text", "choices"}, or {"text": "...", "max_tokens": 40}."""
+    say whether B follows A (A<TAB>B); of a fine-tuned model the label, tags, choice (text<TAB>choice<TAB>choice) or
+    answer (question<TAB>context).
+    JSON lines: {"text", "pair"}, {"words"}, {"text", "choices"}, {"question", "context"}, or
+    {"text": "...", "max_tokens": 40}."""
     offline(no_network)
     from ptk.prediction import lines
 

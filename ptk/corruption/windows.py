@@ -19,10 +19,11 @@ class Windows(NamedTuple):
     until: np.ndarray  # the one behind the last of these
 
 
-def windows(lengths: np.ndarray, widths: np.ndarray, stride: int) -> Windows:
+def windows(lengths: np.ndarray, widths: np.ndarray, stride: int | np.ndarray) -> Windows:
     """The windows of texts of ``lengths`` [N] tokens, at most ``widths`` [N] tokens each, all at least 1.
 
-    The step between windows is ``stride``, or the width where that is less: no token is left out (SQ-3).
+    The step between windows is ``stride`` (one for all, or [N]), or the width where that is less: no token is
+    left out (SQ-3).
 
     >>> windows(np.array([3, 9]), np.array([4, 4]), 3)._asdict()["first"]
     array([0, 0, 3, 6])

@@ -79,6 +79,7 @@ class Subject:
             )
         asked = Split(task, split, examples, rows, self.tokenizer)
         found = labelled.judged(asked, self.model, accelerator, self.out / "predictions", threshold or 0.0)
+        found["data"] = examples.path
         return {"task": task.name, **found, "model": self.name, "seed": self.run.seed if self.run is not None else None}
 
     def ruled(self, task: Task) -> Task:
@@ -158,6 +159,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score a fine-tuned model on a split of a task; ``results.json`` and the prediction file are left in ``out``."""
     scored = subject(spec, name, out, trust_remote_code)
+    if out is None and split != "validation":
+        scored = replace(scored, out=scored.out.with_name(f"{scored.out.name}-{split}"))
     results = scored.on(split)
     files.write_json(scored.out / "results.json", results)
     return results

@@ -85,8 +85,23 @@ def load(name: str, trust_remote_code: bool = False) -> "nn.Module":
         if electra.is_whole(folder):
             return electra.load(folder).eval()
         if headed.is_headed(folder):
-            return headed.load(folder, trust_remote_code=trust_remote_code).eval()
+            with quiet():  # of a backbone without a pooler
+                return headed.load(folder, trust_remote_code=trust_remote_code).eval()
         return family.from_pretrained(folder, trust_remote_code=trust_remote_code).eval()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' table of what was and was not loaded, which is told in a line instead."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def not_about_tying(record: LogRecord) -> bool:

@@ -4,8 +4,6 @@ A head is kept when its labels have the same names (in this order: its rows are 
 happened is noted on the model (``told_of_init``, ``kept_head``).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -51,7 +49,7 @@ def started(kind: Kind, family: Any, made: Any, init: str) -> nn.Module:
 
     folder = load.folder_of(init)
     before = load.config(init)
-    with load.readable(init), quiet():
+    with load.readable(init), load.quiet():
         options = {"config": made, "dtype": torch.float32, "ignore_mismatched_sizes": True}
         options["key_mapping"] = other_names(family, made)
         model, info = (family or AutoModel).from_pretrained(folder, output_loading_info=True, **options)
@@ -180,17 +178,3 @@ def draw(model: Any, truncated: bool = False) -> None:
                 nn.init.zeros_(module.bias)
         elif hasattr(module, "reset_parameters"):
             module.reset_parameters()  # type: ignore[operator]
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without transformers' table of what was and was not loaded, which is told in a line instead."""
-    from transformers.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)

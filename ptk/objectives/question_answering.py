@@ -46,7 +46,8 @@ class QuestionAnswering(LabelledRows):
     max_question: Positive = 64
     """Tokens that are kept of a question, where they are no more than half of a row."""
     stride: Positive = 128
-    """Tokens from the beginning of a window to that of the next: the step, not the overlap (SQ-3)."""
+    """Tokens from the beginning of a window to that of the next: the step, not the overlap as in transformers (SQ-3).
+    In short rows it is half of a window, so that the windows overlap; in ``paper`` a whole one."""
     max_answer: Positive = 30
     """Most tokens of an answer."""
     n_best: Positive = 20
@@ -66,9 +67,9 @@ class QuestionAnswering(LabelledRows):
 
     part: ClassVar[str] = "answer"
     padding: ClassVar[Mapping[str, int]] = {}
-    rows_depend_on: ClassVar[tuple[str, ...]] = ("max_question", "stride", "framing")
+    rows_depend_on: ClassVar[tuple[str, ...]] = ("max_question", "stride", "framing", "fidelity")
     too_long: ClassVar[str] = "have more tokens of question than fit"
-    legend: ClassVar[str] = "the answer has a colour of its own"
+    legend: ClassVar[str] = "the answer is in brackets"
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -102,7 +103,9 @@ class QuestionAnswering(LabelledRows):
         _, spans = texts_of(documents, block)
         questions, contexts = spans[::2], spans[1::2]
         kept = np.minimum(questions[:, 1] - questions[:, 0], self.most(length))
-        found = windows(contexts[:, 1] - contexts[:, 0], length - self.framing - kept, self.stride)
+        widths = length - self.framing - kept
+        most = widths if self.fidelity == "paper" else (widths + 1) // 2
+        found = windows(contexts[:, 1] - contexts[:, 0], widths, np.minimum(self.stride, most))
         where = contexts[found.text, 0]
         question = np.stack([questions[:, 0], questions[:, 0] + kept], axis=1)[found.text]
         window = np.stack([where + found.first, where + found.stop], axis=1)
@@ -252,7 +255,7 @@ class QuestionAnswering(LabelledRows):
         pieces = shown(example, {}, tokenizer)
         start, end = example["labels"].tolist()
         for place in range(start, end + 1) if start > 0 else ():
-            pieces[place] = (pieces[place][0], "kept")
+            pieces[place] = (f"{'[' * (place == start)}{pieces[place][0]}{']' * (place == end)}", "kept")
         (begin, stop), first = example["context"].tolist(), int(example["first"])
         said = f"{len(pieces)} tokens, {first} to {first + stop - begin} of the context: "
         if start == IGNORE:

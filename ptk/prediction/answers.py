@@ -37,7 +37,7 @@ class Answers:
     objective: "QuestionAnswering"
     tokenizer: "Tokenizer"
     threshold: float = 0.0
-    form = '{"question": "...", "context": "..."}'
+    form = '{"question": "...", "context": "..."}, or question<TAB>context'
 
     def of_line(self, line: str) -> dict[str, Any]:
         question, tab, context = line.partition("\t")
@@ -47,7 +47,7 @@ class Answers:
         """The question, and the context as it is. Raises ValueError."""
         question, context = asked.text(value, "question", self.form), asked.verbatim(value, "context", self.form)
         if not context.strip():
-            raise ValueError(f'"context" is empty; give {self.form}, or question<TAB>context')
+            raise ValueError(f'"context" is empty; give {self.form}')
         return question, context
 
     def found(self, model: "nn.Module", batch: "Batch") -> Iterator[tuple[int, Window]]:

@@ -100,12 +100,14 @@ def fitted_threshold(values: np.ndarray, has: np.ndarray, said: Sequence[str], n
     """The threshold to use: a question is left unanswered where its null odds exceed it. Arguments as above.
 
     That of ``best_threshold``, but only where all questions of equal null odds are answered, or none of them; below
-    every null odds where to answer nothing is best.
+    every null odds where to answer nothing is best. Of several that score the same the one nearest to 0.
     """
     odds, totals = _sweep(values, has, said, null_odds)
     totals[1:-1][odds[1:] == odds[:-1]] = -np.inf
-    answered = int(totals.argmax())
-    return float(odds[answered - 1] if answered else np.nextafter(odds[0], -np.inf))
+    least, above = np.concatenate([[-np.inf], odds]), np.concatenate([odds, [np.inf]])  # of so many answered
+    official = np.where(np.isfinite(least), least, np.nextafter(above, -np.inf))
+    found = np.where((least <= 0) & (above > 0), 0.0, official)[totals == totals.max()]
+    return float(found[np.abs(found).argmin()])
 
 
 def _sweep(

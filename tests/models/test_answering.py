@@ -39,7 +39,7 @@ def read(objective, model, batch):
 
 
 def saved(model, folder):
-    with transfer.quiet():
+    with load.quiet():
         model.save_pretrained(folder)
     return {"type": None, "init": str(folder)}
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
 from ptk.errors import DataError, RecipeError
-from ptk.models import build, depth, electra, heads, load, sharing, transfer
+from ptk.models import build, depth, electra, heads, load, sharing
 from ptk.models.headed import Headed
 from ptk.objectives.multiple_choice import MultipleChoice
 from ptk.objectives.rtd import ReplacedTokenDetection
@@ -56,7 +56,7 @@ def test_every_family(family, objective, tmp_path):
         for example, row in zip(examples, logits, strict=True):
             alone = heads.logits(model, stacked(objective, [example], kind))[0]
             torch.testing.assert_close(alone, row[: len(alone)], atol=1e-5, rtol=1e-5)
-        with transfer.quiet():
+        with load.quiet():
             model.save_pretrained(tmp_path / "model")
         assert not list((tmp_path / "model").glob("*.bin"))
         assert torch.equal(heads.logits(load.load(str(tmp_path / "model")), batch), logits)
@@ -72,7 +72,7 @@ def test_logits_are_those_of_plain_transformers(tmp_path):
     """GPT-2's head looks for padding by its id, whatever the batch is padded with."""
     model = PAIR.model(settings("gpt2"), tokenizer("bpe"), 32).eval()
     _, batch = batch_of(PAIR, "bpe", tmp_path / "store")
-    with transfer.quiet():
+    with load.quiet():
         model.save_pretrained(tmp_path / "model")
     tokenizer("bpe").save(tmp_path / "model", around="head")
     theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model").eval()
@@ -86,7 +86,7 @@ def test_logits_are_those_of_plain_transformers(tmp_path):
 
 
 def saved(model, folder):
-    with transfer.quiet():
+    with load.quiet():
         model.save_pretrained(folder)
     return {"type": None, "init": str(folder)}
 
@@ -108,7 +108,7 @@ def test_from_a_pretrained_bert(head, tmp_path):
 
 def test_from_an_albert_that_shares_its_attention(tmp_path):
     before = build.model("two_segments", settings("albert", sharing="attention"), tokenizer(), 32)
-    with transfer.quiet():
+    with load.quiet():
         before.save_pretrained(tmp_path, state_dict=sharing.as_copies(before))
     model = PAIR.model({"type": None, "init": str(tmp_path)}, tokenizer(), 32)
     first, second = sharing.layers(model)
@@ -241,7 +241,7 @@ def test_paper_draws_the_head_within_two_deviations(tmp_path):
     )
     assert float(fixed.weight.detach().abs().max()) > 0.04 >= float(paper.weight.detach().abs().max())
     assert not paper.bias.any()
-    with transfer.quiet():
+    with load.quiet():
         kept = SequenceClassification(labels=NLI, fidelity="paper").model(settings("bert"), tokenizer(), 32)
         again = SequenceClassification(labels=NLI, fidelity="paper").model(saved(kept, tmp_path), tokenizer(), 32)
     assert torch.equal(again.classifier.weight, kept.classifier.weight)

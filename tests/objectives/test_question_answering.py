@@ -47,7 +47,7 @@ def test_rows_by_hand(tmp_path):
     """Nine tokens in windows of six, a step of four: 0 to 6 and 4 to 9."""
     contexts = [np.arange(40, 49), np.arange(50, 54), np.arange(60, 63), np.arange(70, 72)]
     made = made_of(tmp_path / "s", contexts, [[5, 7], [3, 3], [-1, -1], [IGNORE, IGNORE]])
-    first, second, short, none, unknown = encoded(objective_of(), made, "wordpiece", 12)
+    first, second, short, none, unknown = encoded(objective_of(fidelity="paper"), made, "wordpiece", 12)
     cls, sep = tokenizer().cls_id, tokenizer().sep_id
     assert first["input_ids"].tolist() == [cls, 30, 31, 32, sep, 40, 41, 42, 43, 44, 45, sep]
     assert first["token_type_ids"].tolist() == [0] * 5 + [1] * 7
@@ -64,6 +64,9 @@ def test_rows_by_hand(tmp_path):
     assert [int(example["example"]) for example in every] == [0, 0, 1, 2, 3]
     assert [int(example["impossible"]) for example in every] == [0, 0, 0, 1, IGNORE]  # of the question
     assert objective_of().counts(stacked(objective_of(), every, "wordpiece")) == {"answer": 4}
+    halves = encoded(objective_of(), made, "wordpiece", 12)[:2]  # the step is half of so short a window at most
+    assert [int(example["first"]) for example in halves] == [0, 3]
+    assert halves[1]["labels"].tolist() == [7, 9]
 
 
 def test_a_long_question_is_cut(tmp_path):

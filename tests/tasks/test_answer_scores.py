@@ -160,9 +160,17 @@ def test_thresholds(kinds: int):
 
 
 def test_where_to_answer_nothing_is_best():
-    values, has, said, odds = np.zeros(3), np.array([True, False, False]), ["x", "y", "z"], np.array([-9.0, -8, -7])
+    values, has, said, odds = np.zeros(3), np.array([False, True, False]), ["x", "y", "z"], np.array([-9.0, -8, -7])
     assert best_threshold(values, has, said, odds) == (pytest.approx(200 / 3), 0.0)
     assert fitted_threshold(values, has, said, odds) < -9
+
+
+def test_of_thresholds_that_score_the_same_the_one_nearest_to_0_is_taken():
+    values, has, said = np.array([1.0, 0.0]), np.array([True, True]), ["x", "y"]
+    for odds, fitted in (([-2.0, 3.0], 0.0), ([-2.0, -1.0], 0.0), ([2.0, 3.0], 2.0)):
+        assert fitted_threshold(values, has, said, np.array(odds)) == fitted
+    none = np.array([False, False])
+    assert fitted_threshold(np.zeros(2), none, said, np.array([1.0, 2.0])) == 0.0
 
 
 def test_of_equal_null_odds_all_or_none_are_answered():

@@ -120,7 +120,12 @@ def of_rows(path: str, rows: Iterable[tuple[int, Any]], unanswerable: bool, faul
 
     An article is what has one title, or without titles one context.
     """
-    every = [(number, row | {"answers": _listed(row.get("answers"))}) for number, row in rows]
+    found = list(rows)
+    if any(not isinstance(row, dict) for _, row in found):
+        raise DataError(
+            f"{path}: rows without keys; questions come as JSON of the SQuAD format, or as rows of {', '.join(KEYS)}"
+        )
+    every = [(number, row | {"answers": _listed(row.get("answers"))}) for number, row in found]
     some = any(row["answers"] for _, row in every)
     for number, row in every:
         try:
