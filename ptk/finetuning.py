@@ -171,8 +171,7 @@ class Finetuning(Session):
         unknown = self.data.tokenizer.unk_id
         for name in self.data.stores:
             documents = self.split(name).rows.documents
-            counts = documents.token_counts()
-            share = counts[unknown] / max(1, counts.sum()) if unknown is not None else 0.0
+            share = np.mean(documents.store.tokens == unknown) if unknown is not None else 0.0
             if share > MANY:
                 yield f"warning: {name}: {share:.0%} of the pieces are unknown: is {self.recipe.init} of this language?"
             cut = self.objective.cut(documents, self.data.tokenizer, self.length)

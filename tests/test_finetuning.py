@@ -266,3 +266,13 @@ def test_a_name_that_is_neither_here_nor_at_the_hub(tmp_path, monkeypatch):
         load.readable("mime"),
     ):
         raise OSError("no such model")
+
+
+def test_a_text_in_another_language_is_told(tmp_path, capsys):
+    settings = own_files(tmp_path, "train.steps=1")
+    rows = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    lines_of = [json.dumps({**row, "text": f"{row['text']} 한국어 문장"}) for row in rows]
+    (tmp_path / "train.jsonl").write_text("\n".join(lines_of) + "\n")
+    finetune(settings, tmp_path / "run")
+    said = capsys.readouterr().err
+    assert "of the pieces are unknown: is" in said
