@@ -159,6 +159,9 @@ class TrainSpec:
     """What several processes share: only the work, or with ``fsdp`` (torch's ``fully_shard``) weights, gradients and
     moments too, with ``deepspeed`` (ZeRO 2) gradients and moments."""
     compile: bool = False
+    fast: bool = True
+    """On a CPU dropout, attention, embeddings and the loss over a vocabulary by quicker code of the same mathematics
+    (ptk/quick); false for torch's and transformers' own."""
     gradient_checkpointing: bool = False
     workers: Count | None = None
     """Processes that prepare batches; by default 2 beside an accelerator, none on a CPU."""

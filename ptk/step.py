@@ -4,6 +4,7 @@ A step takes the micro-batches of its global batch first, sums the label counts 
 summed loss by its own global count: the gradient is that of the exact mean, however the batch is divided (R1).
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ptk import faults, optim, schedules
+from ptk import faults, optim, quick, schedules
 from ptk.checkpoint import State
 from ptk.metrics import Mean, merge
 from ptk.models import checks, depth
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Losses = dict[str, Mean]
+Pieces = contextlib.AbstractContextManager[Any]  # quicker ones, within which a model runs
+NO_PIECES: Pieces = contextlib.nullcontext()
 Beat = Callable[[int, str], None]  # told of every step and what it does: a sign of life (R16)
 
 
@@ -32,14 +35,16 @@ class Wrapped(nn.Module):
     """The one module that DDP, FSDP and compile wrap: in training calling it is ``objective.loss(model, batch)``,
     else ``objective.evaluate(model, batch)``."""
 
-    def __init__(self, objective: Objective, model: nn.Module) -> None:
+    def __init__(self, objective: Objective, model: nn.Module, pieces: Pieces = NO_PIECES) -> None:
         super().__init__()
         self.objective = objective
         self.model = model
+        self.pieces = pieces
 
     def forward(self, batch: Batch) -> Any:
         scored = self.objective.loss if self.training else self.objective.evaluate
-        return scored(self.model, batch)
+        with self.pieces:
+            return scored(self.model, batch)
 
 
 @dataclass
@@ -52,6 +57,7 @@ class Training:
     accelerator: "Accelerator"
     spec: TrainSpec
     seed: int
+    pieces: Pieces = NO_PIECES
     beat: Beat = lambda step, doing: None
 
     def step(self, batches: Sequence[Batch], state: State, flags: Sequence[int]) -> tuple[Losses, float, list[int]]:
@@ -101,7 +107,8 @@ class Training:
                 for name, count in zip(names, counts, strict=False)
             ]
             loss: Any = sum(scaled[1:], scaled[0])
-            self.strategy.backward(loss * math.nan if faults.at("loss", step + 1) == "nan" else loss, last)
+            with self.pieces:  # gradient checkpointing runs parts of the model again
+                self.strategy.backward(loss * math.nan if faults.at("loss", step + 1) == "nan" else loss, last)
         return {name: Mean(part.total.detach(), part.count) for name, part in parts.items()}
 
 
@@ -128,7 +135,7 @@ def prepare(
     accelerator: "Accelerator",
 ) -> Training:
     """The wrapped module, its optimizer and schedule."""
-    module = Wrapped(objective, model)
+    module = Wrapped(objective, model, pieces_for(spec, accelerator))
     if spec.gradient_checkpointing:
         checks.checkpoint_activations(model)
     if spec.compile:
@@ -146,4 +153,12 @@ def prepare(
     warmup = schedules.warmup_steps(spec.warmup, steps)
     factor = schedules.schedule(spec.schedule, steps, warmup, spec.final_lr, spec.decay, fidelity)
     strategy = parallel.strategy(module, make, spec, accelerator)
-    return Training(objective, strategy, lambda step: spec.lr * factor(step), accelerator, spec, seed)
+    pieces = module.pieces if spec.gradient_checkpointing else NO_PIECES
+    return Training(objective, strategy, lambda step: spec.lr * factor(step), accelerator, spec, seed, pieces)
+
+
+def pieces_for(spec: TrainSpec, accelerator: "Accelerator") -> Pieces:
+    """Quicker pieces where they help; a compiled model has its own."""
+    if not spec.fast or spec.compile or not quick.helps(accelerator.device):
+        return NO_PIECES
+    return quick.Quick(gathers=accelerator.num_processes > 1)

@@ -10,22 +10,33 @@ import torch
 from torch import Tensor, nn
 
 from ptk.errors import RecipeError
+from ptk.models import vocabulary
 from ptk.models.labelled import forward_at
 from ptk.objectives.objective import IGNORE, Batch
 
 
 def logits(model: nn.Module, batch: Batch) -> Tensor:
     """Logits [B, K, V] of each label."""
+    return forward(model, batch).logits  # type: ignore[no-any-return]
+
+
+def scores(model: nn.Module, batch: Batch) -> Tensor:
+    """Scores [B, K, 2] of each label, as ``losses.of_logits`` has them, without logits where they need not be."""
+    return vocabulary.scored(model, batch["labels"], lambda: forward(model, batch))[0]
+
+
+def forward(model: nn.Module, batch: Batch) -> Any:
+    """The model's output, with logits [B, K, V] of each label."""
     if model.config.is_encoder_decoder:  # type: ignore[union-attr]
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask") if name in batch}
         inputs["decoder_input_ids"] = decoder_inputs(model, batch["labels"])
-        return model(**inputs, **without_cache(model)).logits
+        return model(**inputs, **without_cache(model))
     inputs = decoder_only_inputs(model, batch)
     if "prefix" not in batch:
-        return model(**inputs).logits
+        return model(**inputs)
     steps = torch.arange(batch["labels"].shape[1], device=batch["labels"].device)
     positions = (batch["prefix"][:, None] + steps).clamp(max=batch["input_ids"].shape[1] - 1)
-    return forward_at(model, positions, **inputs).logits
+    return forward_at(model, positions, **inputs)
 
 
 def decoder_only_inputs(model: nn.Module, batch: Batch) -> dict[str, Any]:

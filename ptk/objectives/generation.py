@@ -84,10 +84,10 @@ class Generation(Objective):
 
     def loss(self, model: "nn.Module", batch: Batch) -> dict[str, Mean]:
         """Summed cross entropy of the labels, and how many of them are the most probable token."""
-        from ptk.models.next_token import logits
-        from ptk.objectives.losses import classification
+        from ptk.models.next_token import scores
+        from ptk.objectives.losses import summed
 
-        return classification(self.part, logits(model, batch), batch["labels"])
+        return summed(self.part, scores(model, batch), batch["labels"])
 
     def answer(self, model: "nn.Module", batch: Batch, tokenizer: "Tokenizer") -> str:
         """Each label beside what the model thinks most probable there, having seen the right ones before."""

@@ -15,23 +15,33 @@ def classification(name: str, logits: Tensor, labels: Tensor) -> dict[str, Mean]
 
     A batch without labels gives a zero that still hangs on the graph.
     """
-    logits, labels = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
-    total = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="sum")
+    return summed(name, of_logits(logits, labels), labels)
+
+
+def of_logits(logits: Tensor, labels: Tensor) -> Tensor:
+    """Scores fp32 [..., 2]: the cross entropy of each label, and 1 where it is the most probable; 0 for IGNORE."""
+    flat = F.cross_entropy(logits.flatten(0, -2).float(), labels.flatten(), ignore_index=IGNORE, reduction="none")
     with torch.no_grad():
-        right = (logits.argmax(-1) == labels).sum()
-        count = (labels != IGNORE).sum()
-    return {name: Mean(total, count), f"{name}_accuracy": Mean(right, count)}
+        right = (logits.argmax(-1) == labels).to(flat.dtype)
+    return torch.stack([flat.view_as(labels), right], -1)
 
 
-def by_member(names: Sequence[str], logits: Tensor, labels: Tensor, member: Tensor) -> dict[str, Mean]:
-    """The same for logits [B, K, C] and labels [B, K], apart for the rows of each member; ``member`` [B] numbers them.
+def summed(name: str, scores: Tensor, labels: Tensor) -> dict[str, Mean]:
+    """The sums of scores [..., 2], as ``of_logits`` has them, over all labels."""
+    count = (labels != IGNORE).sum()
+    return {
+        name: Mean(scores[..., 0].sum(), count),
+        f"{name}_accuracy": Mean(scores[..., 1].detach().sum().long(), count),
+    }
 
-    The cross entropy is computed once; a member without rows has a count of 0.
+
+def by_member(names: Sequence[str], scores: Tensor, labels: Tensor, member: Tensor) -> dict[str, Mean]:
+    """The same for scores [B, K, 2] and labels [B, K], apart for the rows of each member; ``member`` [B] numbers them.
+
+    A member without rows has a count of 0.
     """
-    each = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORE, reduction="none")
-    totals = each.view_as(labels).sum(1)
-    with torch.no_grad():
-        right, counts = (logits.argmax(-1) == labels).sum(1), (labels != IGNORE).sum(1)
+    totals, right = scores[..., 0].sum(1), scores[..., 1].detach().sum(1).long()
+    counts = (labels != IGNORE).sum(1)
     parts = {}
     for number, name in enumerate(names):
         mine = (member == number).to(totals.dtype)

@@ -106,10 +106,10 @@ class Mixture(Generation):
 
     def loss(self, model: "nn.Module", batch: Batch) -> dict[str, Mean]:
         """``mixture``, over all rows, and each member's by its name; ``member`` [B] tells whose a row is."""
-        from ptk.models.next_token import logits
+        from ptk.models.next_token import scores
         from ptk.objectives.losses import by_member
 
-        own = by_member(list(self.parts), logits(model, batch), batch["labels"], batch["member"])
+        own = by_member(list(self.parts), scores(model, batch), batch["labels"], batch["member"])
         ends = ("", "_accuracy")
         return {self.part + end: reduce(add, (own[name + end] for name in self.parts)) for end in ends} | own
 

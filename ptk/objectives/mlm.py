@@ -162,12 +162,13 @@ class MaskedLanguageModelling(Objective):
     def loss(self, model: "nn.Module", batch: Batch) -> dict[str, Mean]:
         """Summed cross entropies and right answers of both heads, each with its own count (MLM-5)."""
         from ptk.models.labelled import forward_at
-        from ptk.objectives.losses import classification
+        from ptk.models.vocabulary import scored
+        from ptk.objectives.losses import classification, summed
 
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch}
-        output = forward_at(model, batch["masked_positions"], **inputs)
-        logits = output.logits if self.second_segment == "none" else output.prediction_logits
-        parts = classification("mlm", logits, batch["masked_labels"])
+        labels, positions = batch["masked_labels"], batch["masked_positions"]
+        scores, output = scored(model, labels, lambda: forward_at(model, positions, **inputs))
+        parts = summed("mlm", scores, labels)
         for name in self.weights.keys() - {"mlm"}:
             second = getattr(output, "seq_relationship_logits", None)
             second = output.sop_logits if second is None else second

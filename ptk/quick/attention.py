@@ -1,0 +1,36 @@
+"""Attention as plain products: at the lengths of a CPU torch's own is slower in bf16, and with dropout in both."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ptk.quick.dropout import dropout
+
+MOST = 512 * 512  # scores of a head that are kept; of longer rows they would take the memory
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """As ``torch.nn.functional.scaled_dot_product_attention``: query [B, H, T, D], key and value [B, H, S, D]."""
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else query.dtype
+    quicker = dtype == torch.bfloat16 or dropout_p > 0
+    if not quicker or enable_gqa or query.device.type != "cpu" or query.shape[-2] * key.shape[-2] > MOST:
+        return F.scaled_dot_product_attention(
+            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+        )
+    scores = torch.matmul(query * (query.shape[-1] ** -0.5 if scale is None else scale), key.transpose(-2, -1))
+    if is_causal:
+        attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
+    elif attn_mask is not None:
+        scores = scores + attn_mask
+    return torch.matmul(dropout(F.softmax(scores, dim=-1), dropout_p), value)

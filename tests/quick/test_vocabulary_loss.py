@@ -1,0 +1,143 @@
+"""The loss over a vocabulary without its logits, beside the one with them."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import BertConfig, BertForMaskedLM, Gemma2Config, Gemma2ForCausalLM
+
+from ptk.models import next_token, vocabulary
+from ptk.models.labelled import forward_at
+from ptk.objectives.losses import by_member, of_logits, summed
+from ptk.quick import Quick, cross_entropy
+
+N, D, V = 70, 16, 130
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(cross_entropy, "ROWS", 32)
+    monkeypatch.setattr(cross_entropy, "COLUMNS", 48)
+    monkeypatch.setattr(vocabulary, "LEAST", 1)
+
+
+def drawn(n=N, bias=True):
+    torch.manual_seed(0)
+    made = torch.randn(n, D), torch.randn(V, D), torch.randn(V) if bias else None
+    labels = torch.where(torch.rand(n) < 0.5, F.linear(*made).argmax(-1), torch.randint(0, V, (n,)))
+    return [None if each is None else each.requires_grad_() for each in made], labels
+
+
+def assert_near(ours, theirs, share=1e-5):
+    """Of the largest number of each tensor."""
+    for own, other in zip(ours, theirs, strict=True):
+        assert (own - other).abs().max() <= share * other.abs().max()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("weights", ["alike", "each its own", "none"])
+def test_scores_and_gradients_are_those_of_the_logits(bias, weights):
+    inputs, labels = drawn(bias=bias)
+    weight = {"alike": torch.full((N,), 0.3), "each its own": torch.rand(N), "none": torch.zeros(N)}[weights]
+    leaves = [each for each in inputs if each is not None]
+    expected = of_logits(F.linear(*inputs), labels)
+    found = cross_entropy.scores(*inputs, labels)
+    torch.testing.assert_close(found, expected)
+    assert 0 < expected[:, 1].sum() < N
+    ours, theirs = (torch.autograd.grad((each[:, 0] * weight).sum(), leaves) for each in (found, expected))
+    assert_near(ours, theirs)
+
+
+def test_a_second_backward_pass_is_as_the_first():
+    inputs, labels = drawn()
+    found = cross_entropy.scores(*inputs, labels)[:, 0].sum()
+    first = torch.autograd.grad(found, inputs, retain_graph=True)
+    torch.testing.assert_close(torch.autograd.grad(found, inputs), first)
+
+
+def test_no_rows_give_a_zero_on_the_graph():
+    inputs, labels = drawn(0)
+    gradients = torch.autograd.grad(cross_entropy.scores(*inputs, labels).sum(), inputs)
+    assert not any(each.any() for each in gradients)
+
+
+def test_frozen_matrices_get_no_gradient():
+    (hidden, weight, bias), labels = drawn()
+    found = cross_entropy.scores(hidden, weight.detach(), bias.detach(), labels)[:, 0].sum()
+    expected = F.cross_entropy(F.linear(hidden, weight, bias), labels, reduction="sum")
+    torch.testing.assert_close(torch.autograd.grad(found, hidden), torch.autograd.grad(expected, hidden))
+
+
+def test_bf16_is_as_near_as_that_of_logits():
+    inputs, labels = drawn()
+    exact = F.cross_entropy(F.linear(*inputs), labels, reduction="sum")
+    with torch.autocast("cpu", torch.bfloat16):
+        found = cross_entropy.scores(*inputs, labels)[:, 0].sum()
+    assert found.item() == pytest.approx(exact.item(), rel=1e-2)
+    ours, theirs = torch.autograd.grad(found, inputs), torch.autograd.grad(exact, inputs)
+    assert_near(ours, theirs, 2e-2)
+
+
+def bert():
+    few = {"hidden_size": D, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    return BertForMaskedLM(BertConfig(vocab_size=V, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **few))
+
+
+def test_a_model_is_run_without_its_logits():
+    torch.manual_seed(0)
+    model, ids = bert(), torch.randint(0, V, (3, 8))
+    positions, labels = torch.tensor([[1, 3], [0, 7], [2, 2]]), torch.tensor([[5, 6], [7, -100], [-100, -100]])
+    seen: list[torch.Tensor] = []
+
+    def both(inside):
+        scores, output = vocabulary.scored(model, labels, lambda: forward_at(model, positions, input_ids=ids))
+        seen.append(output.logits)
+        summed("mlm", scores, labels)["mlm"].total.backward()
+        gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
+        model.zero_grad()
+        return scores, gradients
+
+    expected, theirs = both(False)
+    with Quick():
+        found, ours = both(True)
+    assert [each.shape[-1] for each in seen] == [V, 2]
+    torch.testing.assert_close(found, expected)
+    for name, gradient in ours.items():
+        torch.testing.assert_close(gradient, theirs[name], rtol=1e-5, atol=1e-6, msg=name)
+    assert "forward" not in vars(model.get_output_embeddings())
+
+
+def test_trying_a_model_draws_no_random_number():
+    torch.manual_seed(0)
+    model, ids = bert().train(), torch.randint(0, V, (2, 4))
+    before = torch.get_rng_state()
+    with Quick():
+        vocabulary.scored(model, ids, lambda: model(input_ids=ids))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_else_a_family_does_to_its_logits_is_noticed():
+    few = {"hidden_size": D, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "head_dim": 8}
+    config = Gemma2Config(vocab_size=V, num_key_value_heads=2, final_logit_softcapping=0.01, **few)
+    model, ids = Gemma2ForCausalLM(config).eval(), torch.randint(0, V, (2, 6))
+    expected = next_token.scores(model, {"input_ids": ids, "labels": ids})
+    with Quick():
+        found = next_token.scores(model, {"input_ids": ids, "labels": ids})
+    torch.testing.assert_close(found, expected)
+
+
+def test_members_may_weigh_their_labels_differently():
+    (hidden, weight, bias), labels = drawn(6)
+    shape, member = (3, 2), torch.tensor([0, 1, 0])
+    both = [cross_entropy.scores(hidden, weight, bias, labels), of_logits(F.linear(hidden, weight, bias), labels)]
+    parts = [by_member(["a", "b"], each.view(*shape, 2), labels.view(shape), member) for each in both]
+    ours, theirs = (torch.autograd.grad(p["a"].total + 2 * p["b"].total, [hidden, weight]) for p in parts)
+    assert_near(ours, theirs)
+    assert [parts[0][name].count for name in ("a", "b")] == [4, 2]
+
+
+def test_a_head_of_another_kind_is_left_alone():
+    class Own(nn.Module):
+        out_features = 10**6
+
+    assert not vocabulary.can_be(Own(), torch.zeros(1))
