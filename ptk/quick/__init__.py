@@ -33,14 +33,16 @@ class Quick(TorchFunctionMode):
 
     def __enter__(self) -> Any:
         _inside.append(self)
-        return super().__enter__()  # pyright: ignore
+        return super().__enter__()
 
     def __exit__(self, *error: Any) -> None:
         _inside.remove(self)
         super().__exit__(*error)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return self.ours.get(func, func)(*args, **(kwargs or {}))
+        if func in self.ours:
+            func = self.ours[func]
+        return func(*args, **(kwargs or {}))
 
 
 def inside() -> bool:

@@ -30,7 +30,7 @@ def attention(
     if is_causal:
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
     if attn_mask is not None and attn_mask.dtype == torch.bool:
-        scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
+        scores = scores.masked_fill_(~attn_mask, torch.finfo(scores.dtype).min)
     elif attn_mask is not None:
-        scores = scores + attn_mask
+        scores += attn_mask.to(scores.dtype)
     return torch.matmul(dropout(F.softmax(scores, dim=-1), dropout_p), value)
