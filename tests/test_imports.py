@@ -12,6 +12,7 @@ FORBIDDEN = {
     "corruption": ("ptk",),
     "metrics.py": ("ptk",),
     "optim.py": ("ptk",),
+    "quick": ("ptk",),
     "schedules.py": ("ptk",),
     "recipe.py": ("ptk", "pydantic", "torch", "transformers"),
     "step.py": ("ptk.data", "ptk.run", "ptk.engine", "ptk.training", "ptk.session", "ptk.cli", "ptk.objectives.mlm"),

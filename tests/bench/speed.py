@@ -1,0 +1,248 @@
+"""A step of training by ptk beside transformers' Trainer and Lightning: the same model, weights, tokens and labels.
+
+    make bench                                        # every case but C3c, 5 rounds of every peer
+    make bench BENCH='--case C1a,C3c --rounds 1'      # some of them
+    make bench BENCH='--losses'                       # equal losses at equal steps, or it exits with 1
+
+Peers: `trainer`, with its documented defaults (fp32); `trainer-best`, with bf16 where the processor multiplies it
+(--compile adds torch_compile); `lightning`, where that package is installed, in the same precision. All have the logits
+of every position, by ``labels=``, and batches that are ready: the collator only stacks them. ptk's step is the one that
+`ptk pretrain` makes. AdamW, constant 1e-4, weight decay 0.01, clipping at 1, transformers' default dropout.
+
+Every measurement is a process of its own, the peers in turn. In each, WARM steps come first, then --steps timed ones,
+whose median is its figure; a peer's is the median over the rounds. Tokens are those of text, without padding. Memory is
+the process's peak (VmHWM). First step: seconds from the start of the process to the first step's end, with data that
+are ready. Share of peak: the operations a step needs (``speed_flops.step_flops``) a second, of what the larger of
+the machine's two measured matrix peaks gives, whatever precision the row is in.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import speed_cases
+import speed_peer
+import torch
+from speed_peer import Trained
+
+from ptk import device, engine, files
+from ptk.checkpoint import State
+
+PEERS = {"ptk": "auto", "trainer": "fp32", "trainer-best": "auto", "lightning": "auto"}  # and their precision
+WARM = 2  # steps that are not timed
+COMPARED = 5  # steps of --losses
+TOLERANCE = {"fp32": 1e-4, "bf16": 1e-2}  # of losses, relative
+SIDE = 4096  # of the matrices whose product is the machine's peak
+COLUMNS = ("case", "peer", "s/step", "tokens/s", "ptk is faster by", "share of peak", "peak memory, MB")
+COLUMNS += ("of the Trainer's", "first step, s", "last loss")
+
+
+# One process ----------------------------------------------------------------------------------------------------------
+
+
+def ptk(case: speed_cases.Case, folder: Path, steps: int, precision: str, dropout: bool) -> Trained:
+    """Steps of ``ptk pretrain``."""
+    from ptk.models.electra import Electra
+    from ptk.session import objective_of
+    from ptk.step import prepare
+
+    recipe = case.recipe()
+    objective = objective_of(recipe).at(case.length, 0.0)
+    built = speed_cases.networks(folder, dropout)
+    model = built[0] if len(built) == 1 else Electra(built[1], built[0])
+    spec, shared = replace(recipe.train, precision=precision), device.accelerator(precision)
+    training = prepare(objective, model, steps, spec, recipe.seed, recipe.fidelity, shared)
+    batches, state = speed_cases.load(folder, "ptk"), State()
+    training.strategy.module.train()
+    ends, parts = [], []
+    for step in range(steps):
+        parts.append(training.step([batches[step % len(batches)]], state, (0, 0))[0])
+        ends.append(time.monotonic())
+    return Trained(ends, [engine.report(objective, engine.reduced(part, shared))["loss"] for part in parts])
+
+
+def trained(peer: str, case: speed_cases.Case, steps: int, precision: str, dropout: bool, compiled: bool) -> Trained:
+    """``precision``: fp32 or bf16. Without ``dropout`` nothing is left to chance, ELECTRA's samples neither."""
+    folder = speed_cases.prepared(case)
+    if peer == "ptk":
+        return ptk(case, folder, steps, precision, dropout)
+    made = speed_peer.model(speed_cases.networks(folder, dropout), by_uniform=not dropout)
+    batches = speed_cases.load(folder, "peer")
+    if peer == "lightning":
+        return speed_peer.lightning(made, batches, steps, precision)
+    return speed_peer.trainer(made, batches, steps, precision, compiled)
+
+
+def once(options: argparse.Namespace) -> dict[str, Any]:
+    """What one process prints: the figures of one peer in one case."""
+    steps, case = WARM + options.steps, speed_cases.CASES[options.case]
+    precision = device.precision(options.precision or PEERS[options.one], device.kind())
+    compiled = options.compile and options.one == "trainer-best"
+    done = trained(options.one, case, steps, precision, not options.losses, compiled)
+    facts = files.read_json(speed_cases.prepared(case) / "facts.json")
+    numbers = range(WARM, steps)
+    seconds = statistics.median(done.ends[step] - done.ends[step - 1] for step in numbers)
+    tokens = statistics.mean(facts["tokens"][step % speed_cases.STORED] for step in numbers)
+    return {
+        "seconds": seconds,
+        "tokens": tokens / seconds,
+        "flops": facts["flops"] / seconds,
+        "memory": peak_memory(),
+        "first": done.ends[0] - options.began,
+        "losses": done.losses,
+    }
+
+
+def peak_memory() -> float:
+    """MB that this process has had at once, of those that Linux tells."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def matrix_peak() -> dict[str, float]:
+    """Operations a second of a product of two large matrices, the best of three after one that warms up."""
+    found = {}
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        if name == "bf16" and not device.cpu_has_bf16():
+            continue
+        matrix = torch.ones(SIDE, SIDE, dtype=dtype)
+        times = []
+        for _ in range(4):
+            began = time.perf_counter()
+            torch.mm(matrix, matrix)
+            times.append(time.perf_counter() - began)
+        found[name] = 2 * SIDE**3 / min(times[1:])
+    return found
+
+
+def in_its_own_process(one: str, options: argparse.Namespace, **more: Any) -> dict[str, Any]:
+    """Run this file again for one measurement; returns what it prints last."""
+    words = [f"--{name}={value}" for name, value in more.items()]
+    words += [f"--{name}" for name in ("losses", "compile") if getattr(options, name)]
+    command = [sys.executable, __file__, "--one", one, "--began", str(time.monotonic()), *words]
+    quiet = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | quiet)
+    if done.returncode:
+        raise SystemExit(f"{one} {more}:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def told(text: str) -> None:
+    print(f"# {text}", file=sys.stderr, flush=True)
+
+
+# All of them ----------------------------------------------------------------------------------------------------------
+
+
+def compare_speed(names: list[str], options: argparse.Namespace, write: Callable[[str], None]) -> bool:
+    """The table of all cases."""
+    peaks = in_its_own_process("peak", options)
+    write(f"Matrix peak: {', '.join(f'{name} {peak / 1e9:.0f} GF/s' for name, peak in peaks.items())}.")
+    if not speed_peer.has_lightning():
+        write("Lightning is not installed; pip install lightning for its rows.")
+    write(f"\n| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
+    for name in names:
+        told(f"{name}: preparing")
+        speed_cases.prepared(speed_cases.CASES[name])
+        found: dict[str, list[dict[str, Any]]] = {peer: [] for peer in options.peers}
+        for number in range(options.rounds):
+            for peer, runs in found.items():
+                runs.append(in_its_own_process(peer, options, case=name, steps=options.steps))
+                told(f"{name} round {number + 1} {peer}: {shortened(runs[-1])}")
+        write(rows(name, found, max(peaks.values())))
+    return True
+
+
+def shortened(run: dict[str, Any]) -> str:
+    losses = " ".join(f"{loss:.4f}" for loss in run["losses"])
+    return f"{run['seconds']:.3f} s, {run['memory']:.0f} MB, first after {run['first']:.1f} s; losses {losses}"
+
+
+def rows(name: str, found: dict[str, list[dict[str, Any]]], peak: float) -> str:
+    """The case's lines of the table, one for each peer."""
+    middle = {
+        peer: {what: statistics.median(run[what] for run in runs) for what in runs[0] if what != "losses"}
+        for peer, runs in found.items()
+    }
+    about = f"{name} {speed_cases.CASES[name].about}, V {speed_cases.CASES[name].vocabulary:,}"
+    lines = []
+    for peer, has in middle.items():
+        ratio = f"{has['seconds'] / middle['ptk']['seconds']:.2f}" if "ptk" in middle else ""
+        memory = f"{has['memory'] / middle['trainer']['memory']:.0%}" if "trainer" in middle else ""
+        cells = [about, peer, f"{has['seconds']:.3f}", f"{has['tokens']:,.0f}", ratio, f"{has['flops'] / peak:.0%}"]
+        cells += [f"{has['memory']:,.0f}", memory, f"{has['first']:.1f}", f"{found[peer][0]['losses'][-1]:.3f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def compare_losses(names: list[str], options: argparse.Namespace, write: Callable[[str], None]) -> bool:
+    """COMPARED steps without dropout, side by side. Do all agree?"""
+    equal = True
+    write("| case | precision | ptk | Trainer | largest difference | allowed |\n|---|---|---|---|---|---|")
+    for name in names:
+        told(f"{name}: preparing")
+        speed_cases.prepared(speed_cases.CASES[name])
+        for precision, allowed in TOLERANCE.items():
+            how = {"case": name, "steps": COMPARED - WARM, "precision": precision}
+            ours, theirs = (in_its_own_process(peer, options, **how)["losses"] for peer in ("ptk", "trainer"))
+            off = difference(ours, theirs)
+            equal = equal and off <= allowed
+            sides = (" ".join(f"{loss:.4f}" for loss in losses) for losses in (ours, theirs))
+            write(f"| {name} | {precision} | {' | '.join(sides)} | {off:.1e} | {allowed:.0e} |")
+    return equal
+
+
+def difference(ours: list[float], theirs: list[float]) -> float:
+    """The largest relative one; infinite where one has a loss that is no number."""
+    off = [abs(a - b) / abs(b) for a, b in zip(ours, theirs, strict=True)]
+    return max(one if one == one else float("inf") for one in off)
+
+
+def cases(text: str) -> list[str]:
+    """Names of cases, or all that need not be asked for."""
+    if text == "all":
+        return [name for name, case in speed_cases.CASES.items() if not case.asked_only]
+    if unknown := set(text.split(",")) - speed_cases.CASES.keys():
+        raise SystemExit(f"--case: {', '.join(sorted(unknown))} unknown; there are {', '.join(speed_cases.CASES)}")
+    return text.split(",")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", default="all", help="names, with commas between")
+    parser.add_argument("--peers", default="ptk,trainer,trainer-best,lightning", help="some of them")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=6, help="that are timed in each process")
+    parser.add_argument("--losses", action="store_true", help="compare losses instead, without dropout")
+    parser.add_argument("--compile", action="store_true", help="torch_compile for trainer-best")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="the table goes there too")
+    parser.add_argument("--precision", choices=TOLERANCE, help=argparse.SUPPRESS)
+    parser.add_argument("--one", choices=(*PEERS, "peak"), help=argparse.SUPPRESS)
+    parser.add_argument("--began", type=float, default=time.monotonic(), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(matrix_peak() if options.one == "peak" else once(options)))
+        return 0
+    options.peers = [peer for peer in options.peers.split(",") if peer != "lightning" or speed_peer.has_lightning()]
+    lines: list[str] = []
+
+    def write(text: str) -> None:
+        lines.append(text)
+        print(text, flush=True)
+        if options.write:
+            options.write.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    compare = compare_losses if options.losses else compare_speed
+    return 0 if compare(cases(options.case), options, write) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""The peers of ``tests/bench/speed.py``: what a user of transformers' Trainer or of Lightning would write.
+
+They are given ready examples and the default collator, so that they pay nothing for masking, which favours them.
+transformers has no class that trains ELECTRA: ``Electra`` here has the plain loss over its two classes, with the
+vocabulary's logits at every position, as ``labels=`` computes them for every other model.
+"""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from importlib import util
+from typing import Any, NamedTuple
+
+import torch
+from speed_cases import CLIP, EPS, LR, RTD, WEIGHT_DECAY
+from torch import Tensor, nn
+
+from ptk.objectives.objective import IGNORE, Batch
+
+
+class Trained(NamedTuple):
+    ends: list[float]
+    """Of each step, by the monotonic clock."""
+    losses: list[float]
+
+
+class Electra(nn.Module):
+    """A generator and a discriminator that share their embeddings; its output is the summed loss."""
+
+    def __init__(self, discriminator: Any, generator: Any, by_uniform: bool) -> None:
+        """``by_uniform``: sample by the batch's uniform numbers, as ptk does, instead of ``torch.multinomial``."""
+        super().__init__()
+        self.discriminator, self.generator = discriminator, generator
+        self.by_uniform = by_uniform
+        generator.electra.embeddings = discriminator.electra.embeddings
+        generator.generator_lm_head.weight = discriminator.get_input_embeddings().weight
+
+    def forward(self, input_ids: Tensor, labels: Tensor, uniform: Tensor, **more: Tensor) -> dict[str, Tensor]:
+        generated = self.generator(input_ids=input_ids, labels=labels, **more)
+        chosen = labels != IGNORE
+        probabilities = (generated.logits[chosen].detach().float() / RTD["temperature"]).softmax(-1)
+        original = torch.where(chosen, labels, input_ids)
+        corrupted = original.clone()
+        corrupted[chosen] = self.sampled(probabilities, uniform[chosen])
+        told = self.discriminator(input_ids=corrupted, labels=(corrupted != original).long(), **more)
+        return {"loss": generated.loss + 50 * told.loss}
+
+    def sampled(self, probabilities: Tensor, uniform: Tensor) -> Tensor:
+        """Ids [N] of ``probabilities`` [N, V]."""
+        if not self.by_uniform:
+            return torch.multinomial(probabilities, 1).squeeze(1)
+        cumulative = probabilities.cumsum(-1)
+        found = torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True).squeeze(1)
+        return found.clamp(max=probabilities.shape[1] - 1)
+
+
+def model(networks: Sequence[Any], by_uniform: bool = False) -> nn.Module:
+    return networks[0] if len(networks) == 1 else Electra(networks[0], networks[1], by_uniform)
+
+
+def examples(batches: Sequence[Batch]) -> list[Batch]:
+    """The rows of all batches, in order, each padded as its batch is."""
+    return [{name: array[row] for name, array in b.items()} for b in batches for row in range(len(b["input_ids"]))]
+
+
+def trainer(made: nn.Module, batches: Sequence[Batch], steps: int, precision: str, compiled: bool) -> Trained:
+    """transformers' Trainer over the stored batches in order, as often as ``steps`` need.
+
+    Not grouped by length: the order would be another one, and no step's loss could be compared. At most a fifth is
+    there to gain: of the positions of BERT, ALBERT and ELECTRA 77 to 96 % are text, of a decoder's and T5's all.
+    """
+    from transformers import Trainer, TrainerCallback, TrainingArguments, default_data_collator
+
+    done = Trained([], [])
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            done.ends.append(time.monotonic())
+
+    class Told(Trainer):
+        def training_step(self, *given: Any, **named: Any) -> Tensor:
+            loss = super().training_step(*given, **named)
+            done.losses.append(float(loss))
+            return loss
+
+    with tempfile.TemporaryDirectory() as out:
+        settings = TrainingArguments(
+            output_dir=out,
+            max_steps=steps,
+            per_device_train_batch_size=len(batches[0]["input_ids"]),
+            train_sampling_strategy="sequential",
+            learning_rate=LR,
+            weight_decay=WEIGHT_DECAY,
+            max_grad_norm=CLIP,
+            adam_epsilon=EPS,
+            lr_scheduler_type="constant",
+            bf16=precision == "bf16",
+            torch_compile=compiled,
+            remove_unused_columns=False,
+            dataloader_pin_memory=False,  # there is no device to copy to
+            save_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=True,
+        )
+        rows: Any = examples(batches)  # whatever has a length and items is a data set
+        Told(made, settings, default_data_collator, rows, callbacks=[Clock()]).train()
+    return done
+
+
+def has_lightning() -> bool:
+    return util.find_spec("lightning") is not None
+
+
+def lightning(made: nn.Module, batches: Sequence[Batch], steps: int, precision: str) -> Trained:
+    """A plain LightningModule, for whoever has the package."""
+    import lightning  # type: ignore[import-not-found]
+    from torch.utils.data import DataLoader
+    from transformers import default_data_collator
+
+    done = Trained([], [])
+
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = made
+
+        def training_step(self, batch: Batch, _number: int) -> Tensor:
+            loss = self.network(**batch)["loss"]
+            done.losses.append(float(loss.detach()))
+            return loss
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            done.ends.append(time.monotonic())
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            parts = [[p for p in self.parameters() if (p.ndim > 1) == decayed] for decayed in (True, False)]
+            groups = [{"params": parts[0], "weight_decay": WEIGHT_DECAY}, {"params": parts[1], "weight_decay": 0.0}]
+            return torch.optim.AdamW(groups, lr=LR, eps=EPS)
+
+    fit = lightning.Trainer(
+        max_steps=steps,
+        precision={"bf16": "bf16-mixed", "fp32": "32-true"}[precision],
+        gradient_clip_val=CLIP,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    rows: Any = examples(batches)
+    size = len(batches[0]["input_ids"])
+    fit.fit(Module(), DataLoader(rows, size, collate_fn=default_data_collator))
+    return done
