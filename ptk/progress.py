@@ -33,18 +33,30 @@ def duration(seconds: float) -> str:
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"
 
 
+class Terminal(Console):
+    """A console that falls silent when nobody listens any more: a run of days must not end with the shell it is in."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True  # rich would end the program, and send stdout nowhere
+
+    def say(self, text: Text) -> None:
+        try:
+            self.print(text)
+        except OSError:  # a terminal that was closed
+            self.quiet = True
+
+
 class Talk:
     """Everything that is said goes to stderr, so that stdout holds results alone; ``quiet`` in other processes."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self.console = Console(file=sys.stderr, highlight=False, soft_wrap=True, quiet=quiet)
-        self.progress: Progress | None = None
+        self.console = Terminal(file=sys.stderr, highlight=False, soft_wrap=True, quiet=quiet)
 
     def say(self, text: str) -> None:
-        self.console.print(Text(clean(text)))
+        self.console.say(Text(clean(text)))
 
     def warn(self, text: str) -> None:
-        self.console.print(Text(f"warning: {clean(text)}", style="yellow"))
+        self.console.say(Text(f"warning: {clean(text)}", style="yellow"))
 
 
 class Bar:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT stop a run at the end of a step, SIGUSR1 saves: flags, which the loop reads (R14)."""
+"""SIGTERM, SIGINT and SIGHUP stop a run at the end of a step, SIGUSR1 saves: flags, which the loop reads (R14)."""
 
 import signal
 import time
@@ -20,7 +20,8 @@ class Signals:
     before: dict[int, Any] = field(default_factory=dict)
 
     def __enter__(self) -> "Signals":
-        for number in (signal.SIGTERM, signal.SIGINT):
+        outlives = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # as nohup wants it
+        for number in (signal.SIGTERM, signal.SIGINT, *(() if outlives else (signal.SIGHUP,))):
             self.before[number] = signal.signal(number, self.on_stop)
         self.before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self.on_save)
         return self

@@ -159,6 +159,6 @@ def prepare(
 
 def pieces_for(spec: TrainSpec, accelerator: "Accelerator") -> Pieces:
     """Quicker pieces where they help; a compiled model has its own."""
-    if not spec.fast or spec.compile or not quick.helps(accelerator.device):
+    if not spec.fast or spec.compile:
         return NO_PIECES
-    return quick.Quick(gathers=accelerator.num_processes > 1)
+    return quick.pieces(accelerator.device, gathers=accelerator.num_processes > 1)

@@ -1,6 +1,10 @@
 """Commands as a user types them: quick help, one message a mistake, documented exit codes."""
 
+import contextlib
+import errno
+import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -151,3 +155,27 @@ def test_text_of_others_cannot_reach_the_terminal_as_control_characters(capsys):
     Talk().say("[/red] \x1b]0;x\x07 \u202eabc")
     assert capsys.readouterr().err == "[/red] ]0;x abc\n"
     assert clean("a\x00b\nc") == "ab\nc"
+
+
+def test_who_stops_listening_does_not_stop_a_run():
+    reads, writes = os.pipe()
+    with os.fdopen(writes, "w") as nobody:
+        os.close(reads)
+        talk = Talk()
+        talk.console.file = nobody
+        talk.say("one")
+        talk.warn("two")
+        assert talk.console.quiet
+        with contextlib.suppress(BrokenPipeError):
+            nobody.close()
+
+
+def test_a_closed_terminal_does_not_stop_a_run():
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.EIO, "Input/output error")
+
+    talk = Talk()
+    talk.console.file = Closed()
+    talk.say("one")
+    assert talk.console.quiet

@@ -38,3 +38,18 @@ def test_the_second_signal_ends_it_at_once(environment):
     root = os.path.dirname(os.path.dirname(signals.__file__))
     ended = subprocess.run([sys.executable, "-c", SECOND, root], env=environment, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (-signal.SIGINT, "on\n")
+
+
+def test_a_closed_terminal_stops_a_run_unless_it_was_told_not_to_care(environment):
+    before = signal.getsignal(signal.SIGHUP)
+    with Signals() as flags:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert flags.stop == signal.SIGHUP
+    assert signal.getsignal(signal.SIGHUP) is before
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Signals() as flags:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not flags.stop
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from ptk import engine
+from ptk import engine, quick
 from ptk.data import batches, rows
 from ptk.data.batches import Division
 from ptk.data.rows import RowSource
@@ -62,7 +62,9 @@ def judged(
     """
     objective: Any = split.rows.objective
     losses, parts = engine.passes(
-        Wrapped(objective, model).to(accelerator.device), split.batches(Division()), accelerator
+        Wrapped(objective, model, quick.pieces(accelerator.device)).to(accelerator.device),
+        split.batches(Division()),
+        accelerator,
     )
     found = engine.end_to_end(parts)
     order = np.argsort(found["unit" if "unit" in found else "example"], kind="stable")

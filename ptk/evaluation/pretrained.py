@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from ptk import device, engine, files, recipe_file
+from ptk import device, engine, files, quick, recipe_file
 from ptk.data import corpus as corpora
 from ptk.data import prepare
 from ptk.data import tokenizer as tokenizers
@@ -107,7 +107,7 @@ def evaluate(
     length = min(what.length, checks.positions_of(model) or what.length)
     sources = held_out_rows(what.objective, ready.store, what.evaluate, length, part)
     found = held_out_batches(scored, sources, tokenizer, what.evaluate.examples, accelerator)
-    losses = engine.evaluate(Wrapped(scored, model), found, accelerator, scored.score)
+    losses = engine.evaluate(Wrapped(scored, model, quick.pieces(accelerator.device)), found, accelerator, scored.score)
     results = {
         "task": what.task,
         "split": "text" if data else "validation",

@@ -5,6 +5,7 @@ ours, whichever family makes it. Nothing of a model changes, so that it is saved
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -50,6 +51,6 @@ def inside() -> bool:
     return bool(_inside)
 
 
-def helps(device: torch.device) -> bool:
-    """Other devices have kernels of their own for all of it."""
-    return device.type == "cpu"
+def pieces(device: torch.device, gathers: bool = False) -> AbstractContextManager[Any]:
+    """Quick on a CPU; other devices have kernels of their own for all of it."""
+    return Quick(gathers) if device.type == "cpu" else nullcontext()
