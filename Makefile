@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # One process a core, one thread each: two threads beside another process are slower than one.
 TEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto
 
-.PHONY: demo demo-finetune test check chaos soak bench bench-store bench-finetune bench-squad bench-tasks audit clean
+.PHONY: demo demo-finetune test check chaos soak bench bench-text bench-store bench-finetune bench-squad bench-tasks audit clean
 
 demo: $(READY)
 	$(PTK) pretrain bert-mlm-nsp --run runs/demo --overwrite --offline
@@ -38,6 +38,10 @@ soak: $(READY)
 # A training step beside transformers' Trainer: an hour; BENCH='--case C1a --rounds 1', '--losses', '--write FILE'.
 bench: $(READY)
 	$(VENV)/bin/python tests/bench/speed.py $(BENCH)
+
+# Text to ids on disk beside the tokenizers library and run_mlm's path, ids compared; BENCH='--kinds wordpiece --runs 1'.
+bench-text: $(READY)
+	$(VENV)/bin/python tests/bench/text.py $(BENCH)
 
 # Time and memory of a store of 2 GB and of 10 million sentences of rows; BENCH='--size 50' is a short pass.
 bench-store: $(READY)

@@ -170,23 +170,24 @@ class ShardWriter:
 
     def write(self) -> None:
         """Tokenize what waits. Sentences and documents that give no token are left out (NSP-1)."""
-        texts = [sentence for _, sentences, _ in self.waiting for sentence in sentences]
-        ids = (row for few in batched(texts, BATCH) for row in self.tokenizer.encode_batch(few))
-        for text, sentences, source in self.waiting:
-            kept = [(row, len(s.encode())) for s, row in zip(sentences, ids, strict=False) if len(row)]
-            self.left_out["sentences without a token"] += len(sentences) - len(kept)
-            if not kept:
-                self.left_out["documents without a token"] += 1
-                continue
-            lengths = np.array([len(row) for row, _ in kept])
-            self.put("tokens", np.concatenate([row for row, _ in kept]))
-            self.put("sentences", self.tokens + np.cumsum(lengths))
-            self.put("sentence_bytes", [size for _, size in kept])
-            self.tokens += int(lengths.sum())
-            self.sentences += len(kept)
-            self.put("documents", [self.sentences])
-            self.put("hashes", [xxhash.xxh3_64_intdigest(text.encode())])
-            self.put("sources", [source])
+        sentences = [sentence for _, sentences, _ in self.waiting for sentence in sentences]
+        encoded = [self.tokenizer.encode_joined(few) for few in batched(sentences, BATCH)]
+        lengths = np.concatenate([np.empty(0, np.int64), *(lengths for _, lengths in encoded)])
+        kept = lengths > 0
+        of_document = np.repeat(np.arange(len(self.waiting)), [len(each) for _, each, _ in self.waiting])
+        numbers = np.bincount(of_document[kept], minlength=len(self.waiting))
+        documents = [(text, source) for (text, _, source), number in zip(self.waiting, numbers, strict=True) if number]
+        for ids, _ in encoded:
+            self.put("tokens", ids)
+        self.put("sentences", self.tokens + np.cumsum(lengths[kept]))
+        self.put("sentence_bytes", np.array([len(sentence.encode()) for sentence in sentences], np.int64)[kept])
+        self.put("documents", self.sentences + np.cumsum(numbers[numbers > 0]))
+        self.put("hashes", [xxhash.xxh3_64_intdigest(text.encode()) for text, _ in documents])
+        self.put("sources", [source for _, source in documents])
+        self.tokens += int(lengths.sum())
+        self.sentences += int(kept.sum())
+        self.left_out["sentences without a token"] += int((~kept).sum())
+        self.left_out["documents without a token"] += int((numbers == 0).sum())
         self.waiting, self.sentences_waiting = [], 0
 
 

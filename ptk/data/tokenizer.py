@@ -21,6 +21,7 @@ from tokenizers import AddedToken, decoders
 
 from ptk.data import alignment, frames
 from ptk.data.frames import Around, Frame
+from ptk.data.word_cache import WordCache, words_of
 from ptk.errors import DataError
 
 KINDS = {"WordPiece": "wordpiece", "BPE": "bpe", "Unigram": "unigram", "WordLevel": "word"}
@@ -77,6 +78,12 @@ class Tokenizer:
         plain = tokenizers.Tokenizer.from_str(with_unreachable_specials(self.spec))
         plain.encode_special_tokens = True
         return plain
+
+    @cached_property
+    def _words(self) -> WordCache | None:
+        """What remembers the ids of words, where cutting texts into words is known to change no id."""
+        words = words_of(json.loads(self.spec))
+        return WordCache(with_unreachable_specials(self.spec), words) if words else None
 
     @cached_property
     def kind(self) -> str:
@@ -154,6 +161,17 @@ class Tokenizer:
         library = self._library if special_tokens else self._plain
         encodings = library.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.uint32) for encoding in encodings]
+
+    def encode_joined(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The ids of ``encode_batch`` end to end, uint32 [N], and how many are of each text, int64: for much text.
+
+        It keeps the ids of words in memory, in bounded room, where that is exact (ptk/data/word_cache.py).
+        """
+        if self._words and (found := self._words.encode(texts)):
+            return found
+        rows = self.encode_batch(texts)
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        return np.concatenate([np.empty(0, np.uint32), *rows]), lengths
 
     def encode_with_offsets(self, texts: Sequence[str]) -> list[tuple[np.ndarray, list[tuple[int, int]]]]:
         """Ids of each text, uint32 [T], and the characters of it that each covers, (first, behind the last)."""

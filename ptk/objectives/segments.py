@@ -28,8 +28,11 @@ class Layout(NamedTuple):
 
 
 def lay_out(segments: list[np.ndarray], cls: int, sep: int) -> Layout:
-    ids = np.concatenate([[cls], *(np.append(segment, sep) for segment in segments)])
     ends = np.cumsum([len(segment) + 1 for segment in segments])
+    ids = np.full(1 + ends[-1], sep)
+    ids[0] = cls
+    for segment, end in zip(segments, ends.tolist(), strict=True):
+        ids[end - len(segment) : end] = segment
     is_text = np.ones(len(ids), bool)
     is_text[0] = is_text[ends] = False
     return Layout(ids, ends, np.flatnonzero(is_text))
