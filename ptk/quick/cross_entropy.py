@@ -13,7 +13,7 @@ ROWS, COLUMNS = 1024, 1024
 
 def scores(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
     """hidden [N, D], weight [V, D], bias [V], labels [N] -> fp32 [N, 2]: the cross entropy, and 1 where the label is
-    the most probable entry. Products are of the autocast type, sums fp32."""
+    the most probable entry, of equal ones the first. Products are of the autocast type, sums fp32."""
     return Scores.apply(hidden, weight, bias, labels)  # type: ignore[no-any-return]
 
 
@@ -73,14 +73,16 @@ class Block:
         self.rows, self.matrix, self.labels = rows, matrix, labels
         self.pieces = [slice(start, start + COLUMNS) for start in range(0, len(matrix), COLUMNS)]
         self.own = torch.empty(len(rows))  # the logit of the label
+        self.leads = torch.empty(len(rows), dtype=torch.bool)  # is it the largest of its piece?
         self.powers: list[Tensor] = []
         tops, sums = [], []
         for piece in self.pieces:
             part = matrix[piece].t()
             logits = rows @ part if bias is None else torch.addmm(bias[piece], rows, part)
             inside, label = self.labels_in(piece)
-            self.own[inside] = logits[inside, label].float()
             exact = logits.float()
+            self.own[inside] = exact[inside, label]
+            self.leads[inside] = exact[inside].argmax(1) == label
             tops.append(exact.amax(1))
             powers = exact.sub_(tops[-1][:, None]).exp_()
             sums.append(powers.sum(1))
@@ -94,7 +96,8 @@ class Block:
         return inside, self.labels[inside] - piece.start
 
     def scores(self) -> Tensor:
-        return torch.stack([self.total - self.own, (self.own == self.tops.amax(0)).float()], 1)
+        right = self.leads & (self.tops.argmax(0) == self.labels // COLUMNS)
+        return torch.stack([self.total - self.own, right.float()], 1)
 
     def add_gradients(
         self, of_rows: Tensor, of_matrix: Tensor | None, of_bias: Tensor | None, weights: Tensor | None
