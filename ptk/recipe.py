@@ -219,6 +219,8 @@ class TaskSpec:
     """Of the files; UTF-8 when left out."""
     examples: Above | None = None
     """Train on so many examples only, below 1 on that share of them; drawn by ``seed``."""
+    both_orders: bool = False
+    """Train on each pair of texts in both orders, as ELECTRA does for MRPC and STS-B (ELE-12)."""
     held_out: Annotated[float, Interval(gt=0, lt=1)] = 0.1
     """Share of the training examples that is validated on where there is no validation file."""
 

@@ -60,6 +60,8 @@ def read(spec: TaskSpec, seed: int, say: Say) -> TaskData:
         say(f"{name}: {len(examples):,} examples{said}, {examples.path}")
     if spec.examples is not None and "train" in splits:
         splits["train"] = draw(splits["train"], spec.examples, seed, say)
+    if spec.both_orders and "train" in splits:
+        splits["train"] = in_both_orders(task, splits["train"], say)
     check(task, splits, say)
     names = next(iter(splits.values())).names
     if names:
@@ -270,6 +272,16 @@ def draw(train: Examples, wanted: float, seed: int, say: Say) -> Examples:
     chosen = dividing.drawn(train, wanted, seed)
     say(f"train: {chosen.sum():,} of {len(train):,} examples drawn (task.examples={wanted:g}, seed {seed})")
     return dividing.part(train, chosen)
+
+
+def in_both_orders(task: Task, train: Examples, say: Say) -> Examples:
+    """Each pair and, behind all of them, each with its texts swapped (ELE-12). Raises RecipeError for other tasks."""
+    if task.kind not in ("classification", "regression", "multi_label") or {2} != {len(each) for each in train.texts}:
+        raise RecipeError(f"task.both_orders: {task.name} does not consist of pairs of texts; leave it out")
+    say(f"train: {2 * len(train):,} examples, each pair in both orders (task.both_orders)")
+    swapped = [(second, first) for first, second in train.texts]
+    twice = {name: np.concatenate([getattr(train, name)] * 2) for name in ("labels", "lines")}
+    return replace(train, texts=[*train.texts, *swapped], **twice)
 
 
 def check(task: Task, splits: Mapping[str, Examples], say: Say) -> None:

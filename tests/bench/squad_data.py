@@ -3,6 +3,7 @@
 squad2     squad2_dev: every third article is scored, the others train
 squad      trained on what squad2_dev answers, without the paragraphs that are in XQuAD too; XQuAD is scored
 korquad    korquad1_dev: every fifth article is scored, the others train
+answered   what has an answer in XQuAD and squad2_dev, but for the articles that squad2 scores: to begin squad2 with
 """
 
 import json
@@ -30,6 +31,12 @@ class Question(NamedTuple):
 
 def split(task: str) -> tuple[list[Article], list[Article]]:
     """The articles to train on and those to score."""
+    if task == "answered":
+        train, scored = split("squad2")
+        apart = {article["title"] for article in scored}
+        known = {_letters(paragraph["context"]) for article in _articles(SQUAD2) for paragraph in article["paragraphs"]}
+        more = [article for article in _articles(XQUAD) if article["title"] not in apart]
+        return [*_answered(more, known), *_answered(train, set())], [*_answered(scored, set())]
     if task == "squad":
         scored = _articles(XQUAD)
         known = {_letters(paragraph["context"]) for article in scored for paragraph in article["paragraphs"]}

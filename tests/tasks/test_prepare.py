@@ -145,6 +145,21 @@ def test_drawn_by_seed(mrpc):
     assert "train: 10 of 100 examples drawn (task.examples=0.1, seed 0)" in said
 
 
+def test_pairs_in_both_orders(mrpc, tmp_path):
+    """ELE-12: of the training examples alone, each label with its pair."""
+    data, said = read("mrpc", data=mrpc(train="011", dev="01"), both_orders=True)
+    train = data.splits["train"]
+    pairs = [(f"train {n}", f"other {n}") for n in range(3)]
+    assert train.texts == [*pairs, *((second, first) for first, second in pairs)]
+    assert train.labels.tolist() == [0, 1, 1, 0, 1, 1]
+    assert train.lines.tolist() == [2, 3, 4, 2, 3, 4]
+    assert len(data.splits["validation"]) == 2
+    assert "train: 6 examples, each pair in both orders (task.both_orders)" in said
+    (tmp_path / "one.csv").write_text("text,label\n" + "".join(f"some text {n},{n % 2}\n" for n in range(20)))
+    with pytest.raises(RecipeError, match=r"task.both_orders: one does not consist of pairs of texts; leave it out"):
+        read(data=str(tmp_path / "one.csv"), both_orders=True)
+
+
 def test_one_class_only(mrpc, tmp_path):
     """D11."""
     with pytest.raises(DataError) as error:
