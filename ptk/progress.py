@@ -3,6 +3,7 @@
 Text of users and corpora is printed as it is, never as markup, and without control characters (S10).
 """
 
+import contextlib
 import sys
 import time
 from collections.abc import Mapping
@@ -71,13 +72,15 @@ class Bar:
         if self.talk.console.is_terminal and not self.talk.console.quiet:
             columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
             self.live = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.talk.console)
-            self.live.start()
+            with contextlib.suppress(OSError):
+                self.live.start()
             self.task = self.live.add_task(self.what, total=self.total, completed=self.start)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.live:
-            self.live.stop()
+            with contextlib.suppress(OSError):  # a terminal that was closed
+                self.live.stop()
 
     def __call__(self, done: int, total: int | None = None) -> None:
         self.total = total or self.total

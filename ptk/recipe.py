@@ -161,7 +161,7 @@ class TrainSpec:
     compile: bool = False
     fast: bool = True
     """On a CPU dropout, attention, embeddings and the loss over a vocabulary by quicker code of the same mathematics
-    (ptk/quick); false for torch's and transformers' own."""
+    (ptk/quick); false for torch's and transformers' own. ``ptk eval`` always has the quicker."""
     gradient_checkpointing: bool = False
     workers: Count | None = None
     """Processes that prepare batches; by default 2 beside an accelerator, none on a CPU."""

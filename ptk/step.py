@@ -57,7 +57,6 @@ class Training:
     accelerator: "Accelerator"
     spec: TrainSpec
     seed: int
-    pieces: Pieces = NO_PIECES
     beat: Beat = lambda step, doing: None
 
     def step(self, batches: Sequence[Batch], state: State, flags: Sequence[int]) -> tuple[Losses, float, list[int]]:
@@ -107,8 +106,7 @@ class Training:
                 for name, count in zip(names, counts, strict=False)
             ]
             loss: Any = sum(scaled[1:], scaled[0])
-            with self.pieces:  # gradient checkpointing runs parts of the model again
-                self.strategy.backward(loss * math.nan if faults.at("loss", step + 1) == "nan" else loss, last)
+            self.strategy.backward(loss * math.nan if faults.at("loss", step + 1) == "nan" else loss, last)
         return {name: Mean(part.total.detach(), part.count) for name, part in parts.items()}
 
 
@@ -137,7 +135,9 @@ def prepare(
     """The wrapped module, its optimizer and schedule."""
     module = Wrapped(objective, model, pieces_for(spec, accelerator))
     if spec.gradient_checkpointing:
-        checks.checkpoint_activations(model)
+        # What is computed again must be computed by the same pieces: torch leaves them when it goes backward.
+        again = {"use_reentrant": False, "context_fn": lambda: (contextlib.nullcontext(), module.pieces)}
+        checks.checkpoint_activations(model, again)
     if spec.compile:
         module.compile()
 
@@ -153,8 +153,7 @@ def prepare(
     warmup = schedules.warmup_steps(spec.warmup, steps)
     factor = schedules.schedule(spec.schedule, steps, warmup, spec.final_lr, spec.decay, fidelity)
     strategy = parallel.strategy(module, make, spec, accelerator)
-    pieces = module.pieces if spec.gradient_checkpointing else NO_PIECES
-    return Training(objective, strategy, lambda step: spec.lr * factor(step), accelerator, spec, seed, pieces)
+    return Training(objective, strategy, lambda step: spec.lr * factor(step), accelerator, spec, seed)
 
 
 def pieces_for(spec: TrainSpec, accelerator: "Accelerator") -> Pieces:

@@ -181,10 +181,13 @@ def test_two_processes_stop_at_one_step_and_give_their_exit_code_back(tiny, tmp_
     assert "--resume" in (tmp_path / "run.log").read_text()
 
 
-def test_gradient_checkpointing_changes_memory_only(tiny):
-    path = tiny(model=NO_DROPOUT)
-    plain, gradients = trajectory(session(path), steps=2)
-    checkpointed, others = trajectory(session(path, "train.gradient_checkpointing=true"), steps=2)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_gradient_checkpointing_changes_memory_only(tiny, dropout, precision):
+    path = tiny(model=NO_DROPOUT.replace("prob: 0.0", f"prob: {dropout}"))
+    settings = [f"train.precision={precision}"]
+    plain, gradients = trajectory(session(path, *settings), steps=2)
+    checkpointed, others = trajectory(session(path, *settings, "train.gradient_checkpointing=true"), steps=2)
     assert checkpointed == [pytest.approx(line, rel=1e-6) for line in plain]
     for name, gradient in gradients.items():
         torch.testing.assert_close(others[name], gradient, rtol=1e-5, atol=1e-7)

@@ -60,7 +60,7 @@ def words_of(spec: dict[str, Any]) -> re.Pattern[str] | None:
             plain = not splitter["add_prefix_space"] and splitter.get("use_regex") is True
             return WORDS_WITH_BLANKS if plain and not steps and not model["dropout"] else None
         case "Unigram", "Metaspace":
-            always = splitter["prepend_scheme"] == "always" and splitter["split"]
+            always = splitter["prepend_scheme"] == "always" and splitter["split"] and splitter["replacement"] == "▁"
             return BETWEEN_BLANKS if always and _blanks_are_one(steps) and set(model) == UNIGRAM else None
     return None
 
@@ -76,7 +76,8 @@ NO_NUL = {"type": "Replace", "pattern": {"String": "\0"}, "content": ""}
 def _blanks_are_one(steps: list[dict[str, Any]]) -> bool:
     """Whether runs of blanks are one in the end, none is left outside, and what comes before is known."""
     by_character = all(s["type"] in ("Nmt", "Lowercase", "BertNormalizer", "NFC") or s == NO_NUL for s in steps[:-2])
-    return by_character and steps[-2:] == ONE_BLANK
+    # Nmt makes a blank of the mark that stands for blanks where a text has one.
+    return by_character and {"type": "Nmt"} in steps and steps[-2:] == ONE_BLANK
 
 
 def _steps(normalizer: dict[str, Any] | None) -> list[dict[str, Any]]:

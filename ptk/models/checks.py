@@ -111,11 +111,11 @@ def check_own_settings(settings: Mapping[str, Any], model: nn.Module) -> None:
         )
 
 
-def checkpoint_activations(model: nn.Module) -> None:
-    """Have the backward pass compute activations again instead of keeping them. Raises RecipeError for a model that
-    cannot."""
+def checkpoint_activations(model: nn.Module, settings: Mapping[str, Any]) -> None:
+    """Have the backward pass compute activations again instead of keeping them; ``settings`` are those of torch's
+    ``checkpoint``. Raises RecipeError for a model that cannot."""
     if not getattr(model, "supports_gradient_checkpointing", False):
         raise RecipeError(f"train.gradient_checkpointing: {type(model).__name__} has none; leave it false")
     # transformers 5.17 has the second name alone, 5.23 warns of it.
     names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
-    next(getattr(model, name) for name in names if hasattr(model, name))()
+    next(getattr(model, name) for name in names if hasattr(model, name))(dict(settings))

@@ -1,5 +1,6 @@
 """ELECTRA's two networks as one module: what transformers has as two classes, with one set of embeddings (ELE-8)."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,9 @@ class Electra(nn.Module):
         """Of the vocabulary that may be sampled; those behind only round it up (ENG-5)."""
         return getattr(self.generator.config, "entries", self.generator.config.vocab_size)
 
-    def activation_checkpointing_enable(self) -> None:
+    def activation_checkpointing_enable(self, settings: Mapping[str, Any]) -> None:
         for network in (self.generator, self.discriminator):
-            checks.checkpoint_activations(network)
+            checks.checkpoint_activations(network, settings)
 
     def save_pretrained(self, folder: str | Path, **settings: Any) -> None:
         """The discriminator into ``folder``, the generator into ``folder/generator``, each whole."""

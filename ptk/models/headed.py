@@ -5,6 +5,7 @@ backbone, which AutoModel loads, and beside it ``head.safetensors``, a matrix [L
 layers (answering.py) is kept in the same way.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,10 @@ class Headed(nn.Module):
     def get_input_embeddings(self) -> nn.Module:
         return self.backbone.get_input_embeddings()
 
-    def activation_checkpointing_enable(self) -> None:
+    def activation_checkpointing_enable(self, settings: Mapping[str, Any]) -> None:
         from ptk.models import checks
 
-        checks.checkpoint_activations(self.backbone)
+        checks.checkpoint_activations(self.backbone, settings)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **more: Tensor) -> Any:
         """input_ids [B, T], of choices [B, C, T] -> ``logits`` [B, L], [B, T, L] or [B, C]."""

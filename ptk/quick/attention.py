@@ -1,4 +1,9 @@
-"""Attention as plain products: at the lengths of a CPU torch's own is slower in bf16, and with dropout in both."""
+"""Attention as plain products: at the lengths of a CPU torch's own is slower in bf16, and with dropout in both.
+
+In bf16 scores are rounded before the softmax, as in the eager attention of transformers; torch's own keeps them fp32.
+"""
+
+import math
 
 import torch
 from torch import Tensor
@@ -29,8 +34,20 @@ def attention(
     scores = torch.matmul(query * (query.shape[-1] ** -0.5 if scale is None else scale), key.transpose(-2, -1))
     if is_causal:
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
-    if attn_mask is not None and attn_mask.dtype == torch.bool:
-        scores = scores.masked_fill_(~attn_mask, torch.finfo(scores.dtype).min)
-    elif attn_mask is not None:
-        scores += attn_mask.to(scores.dtype)
-    return torch.matmul(dropout(F.softmax(scores, dim=-1), dropout_p), value)
+    if attn_mask is None:
+        return torch.matmul(dropout(F.softmax(scores, dim=-1), dropout_p), value)
+    attn_mask, blind = opened(attn_mask, scores.dtype)
+    scores = scores.masked_fill_(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else scores.add_(attn_mask)
+    found = torch.matmul(dropout(F.softmax(scores, dim=-1), dropout_p), value)
+    return found if blind is None else found.masked_fill(blind, 0)
+
+
+def opened(mask: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    """A mask in which every row sees something, and which rows [..., T, 1] see nothing, whose answer torch has as 0;
+    None where there are none."""
+    if mask.dtype == torch.bool:
+        blind = ~mask.any(-1, keepdim=True)
+        return (mask | blind, blind) if blind.any() else (mask, None)
+    mask = mask.to(dtype)
+    blind = mask.detach().amax(-1, keepdim=True) == -math.inf
+    return (mask.masked_fill(blind, 0), blind) if blind.any() else (mask, None)

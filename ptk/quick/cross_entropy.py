@@ -1,33 +1,42 @@
-"""Cross entropy over a vocabulary, from the hidden states before its last matrix: logits never lie there whole.
+"""Cross entropy over a vocabulary, from the hidden states before its last matrix: logits of ROWS rows at a time.
 
-Blocks of rows and columns stay in the processor's cache, and the gradients are made where the logits are.
+Their pieces of COLUMNS stay in the processor's cache, and the gradients are made where the logits are.
 """
 
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 ROWS, COLUMNS = 1024, 1024
+LOWEST = torch.finfo(torch.float32).min
 
 
 def scores(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
     """hidden [N, D], weight [V, D], bias [V], labels [N] -> fp32 [N, 2]: the cross entropy, and 1 where the label is
     the most probable entry, of equal ones the first. Products are of the autocast type, sums fp32."""
-    return Scores.apply(hidden, weight, bias, labels)  # type: ignore[no-any-return]
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(weight):
+        raise IndexError(f"labels from {int(labels.min())} to {int(labels.max())}, of {len(weight)} entries")
+    learning = torch.is_grad_enabled()
+    return Scores.apply(hidden, weight, bias, labels, learning)  # type: ignore[no-any-return]
 
 
 class Scores(torch.autograd.Function):
     """The gradients are made with the loss, for a weight of 1 of each label; sums weigh all of them the same."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, learning: bool
+    ) -> Tensor:
         ctx.dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else hidden.dtype
-        found, *ctx.gradients = computed(hidden, weight, bias, labels, None, ctx.dtype, ctx.needs_input_grad)
+        needed = tuple(learning and each for each in ctx.needs_input_grad[:3])  # torch asks for them without too
+        found, *ctx.gradients = computed(hidden, weight, bias, labels, None, ctx.dtype, needed)
         ctx.save_for_backward(hidden, weight, bias, labels)
         return found
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         hidden, weight, bias, labels = ctx.saved_tensors
         of_loss = gradients[0][:, 0]
@@ -36,7 +45,7 @@ class Scores(torch.autograd.Function):
         else:
             _, *made = computed(hidden, weight, bias, labels, of_loss, ctx.dtype, ctx.needs_input_grad)
         like = (hidden, weight, bias)
-        return *(each if each is None else each.to(one.dtype) for each, one in zip(made, like, strict=True)), None
+        return *(each if each is None else each.to(one.dtype) for each, one in zip(made, like, strict=True)), None, None
 
 
 def computed(
@@ -83,7 +92,7 @@ class Block:
             exact = logits.float()
             self.own[inside] = exact[inside, label]
             self.leads[inside] = exact[inside].argmax(1) == label
-            tops.append(exact.amax(1))
+            tops.append(exact.amax(1).clamp_(min=LOWEST))  # of a piece that nobody can choose too
             powers = exact.sub_(tops[-1][:, None]).exp_()
             sums.append(powers.sum(1))
             self.powers.append(logits.copy_(powers))

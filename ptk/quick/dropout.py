@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+WIDE = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}  # as wide as
 STEPS = 1 << 16  # of a probability: 0.1 becomes 6554 / 65536, and what is kept is scaled by just that
 
 
@@ -15,7 +16,7 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = Fa
     dropped = round(p * STEPS)
     if not training or not dropped:
         return x
-    if inplace or dropped >= STEPS or not x.is_floating_point() or x.device.type != "cpu":
+    if inplace or not 0 < dropped < STEPS or x.dtype not in WIDE or x.device.type != "cpu":
         return F.dropout(x, p, training, inplace)
     return Dropout.apply(x, dropped)  # type: ignore[no-any-return]
 
@@ -47,5 +48,5 @@ def drawn(shape: torch.Size, dropped: int) -> Tensor:
 
 def masked(x: Tensor, kept: Tensor) -> Tensor:
     """``x`` where ``kept`` is -1, 0 where it is 0."""
-    wide = {2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()]
+    wide = WIDE[x.dtype]
     return (x.view(wide) & kept.to(wide)).view(x.dtype)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 LEAST = 1 << 20  # numbers of a table for which that takes time
@@ -24,7 +25,8 @@ def embedding(
     learned = weight.requires_grad and weight.is_leaf and torch.is_grad_enabled() and weight.device.type == "cpu"
     if special or not learned or weight.numel() < LEAST:
         return F.embedding(ids, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
-    return Embedding.apply(weight, ids, padding_idx)  # type: ignore[no-any-return]
+    padded = None if padding_idx is None else padding_idx % len(weight)
+    return Embedding.apply(weight, ids, padded)  # type: ignore[no-any-return]
 
 
 class Embedding(torch.autograd.Function):
@@ -35,6 +37,7 @@ class Embedding(torch.autograd.Function):
         return F.embedding(ids, weight)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (ids,), weight = ctx.saved_tensors, ctx.weight
         places, gradient = ids.flatten(), gradients[0].flatten(0, -2)

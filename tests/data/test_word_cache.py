@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers import AddedToken, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Library
 
 from ptk.data import word_cache
@@ -125,6 +125,10 @@ def test_other_components_are_encoded_whole(trained):
         changed(unigram, pre_tokenizer=pre_tokenizers.Metaspace(prepend_scheme="first")),
         changed(unigram, pre_tokenizer=pre_tokenizers.Metaspace(split=False)),
         changed(unigram, normalizer=normalizers.Nmt()),
+        changed(
+            unigram, normalizer=normalizers.Sequence([normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()])
+        ),
+        changed(unigram, pre_tokenizer=pre_tokenizers.Metaspace(replacement="_")),
     ]
     assert [other._words for other in others] == [None] * len(others)
     library = Library.from_str(wordpiece.spec)

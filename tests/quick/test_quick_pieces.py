@@ -87,6 +87,25 @@ def test_attention_is_torchs(dtype, mask):
     torch.testing.assert_close(own, gradients, **near)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("mask", ["bool", "-inf", "lowest of fp32"])
+def test_a_row_that_sees_nothing_answers_nothing(dtype, mask):
+    torch.manual_seed(0)
+    query = torch.randn(2, 3, 5, 8, dtype=dtype, requires_grad=True)
+    seen = torch.ones(2, 1, 5, 5, dtype=torch.bool).tril()
+    seen[1, 0, 2] = False
+    masks = {"bool": seen, "-inf": torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, -torch.inf)}
+    lowest = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
+    masks["lowest of fp32"] = lowest.to(dtype) if dtype == torch.bfloat16 else masks["-inf"]
+    with Quick():
+        found = F.scaled_dot_product_attention(query, query, query, masks[mask], dropout_p=1e-9)
+        found = F.scaled_dot_product_attention(query, query, query, masks[mask], dropout_p=0.5) * 0 + found
+    assert not found[1, :, 2].any()
+    (gradient,) = torch.autograd.grad(found.float().square().sum(), query)
+    assert found.isfinite().all()
+    assert gradient.isfinite().all()
+
+
 def test_attention_with_dropout_is_an_average_of_the_values_that_are_kept():
     torch.manual_seed(0)
     query = torch.zeros(1, 1, 4000, 8)
@@ -109,6 +128,14 @@ def test_gradients_of_embeddings_are_torchs_and_add_up(padding, monkeypatch):
         with Quick():
             (ours(each) * weight).sum().backward()
     torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
+
+
+def test_padding_may_be_counted_from_the_end(monkeypatch):
+    monkeypatch.setattr("ptk.quick.embedding.LEAST", 1)
+    weight = nn.Parameter(torch.ones(6, 4))
+    with Quick():
+        F.embedding(torch.tensor([5, 4]), weight, padding_idx=-1).sum().backward()
+    assert weight.grad.sum(1).tolist() == [0, 0, 0, 0, 4, 0]
 
 
 def test_frozen_embeddings_get_no_gradient(monkeypatch):

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+import transformers
 from torch import nn
 from torch.nn import functional as F
-from transformers import BertConfig, BertForMaskedLM, Gemma2Config, Gemma2ForCausalLM
+from transformers import BertConfig, BertForMaskedLM
 
 from ptk.models import next_token, vocabulary
 from ptk.models.labelled import forward_at
@@ -127,14 +128,57 @@ def test_trying_a_model_draws_no_random_number():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_what_else_a_family_does_to_its_logits_is_noticed():
-    few = {"hidden_size": D, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "head_dim": 8}
-    config = Gemma2Config(vocab_size=V, num_key_value_heads=2, final_logit_softcapping=0.01, **few)
-    model, ids = Gemma2ForCausalLM(config).eval(), torch.randint(0, V, (2, 6))
-    expected = next_token.scores(model, {"input_ids": ids, "labels": ids})
+def families():
+    few = {"hidden_size": D, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    many = {**few, "num_key_value_heads": 2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1}
+    capped = transformers.Gemma2Config(vocab_size=V, head_dim=8, **many)
+    assert capped.final_logit_softcapping == 30
+    yield transformers.Gemma2ForCausalLM(capped)
+    yield transformers.CohereForCausalLM(transformers.CohereConfig(vocab_size=V, logit_scale=0.5, **many))
+    yield transformers.GraniteForCausalLM(transformers.GraniteConfig(vocab_size=V, logits_scaling=8.0, **many))
+    yield transformers.EsmForMaskedLM(transformers.EsmConfig(vocab_size=V, mask_token_id=2, pad_token_id=0, **few))
+    bart = {"d_model": D, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    yield transformers.BartForConditionalGeneration(transformers.BartConfig(vocab_size=V, **bart, **heads))
+
+
+@pytest.mark.parametrize("model", list(families()), ids=lambda model: type(model).__name__)
+@pytest.mark.parametrize("first", ["labels", "none"])
+def test_what_a_family_does_to_its_logits_is_noticed_whatever_the_first_batch(model, first):
+    """By its first batch, its weights as they begin, even one without labels: no later batch may be another's loss."""
+    model.eval()
+    vocabulary._plain.pop(model, None)
+    ids = torch.randint(3, V, (2, 6))
     with Quick():
+        next_token.scores(model, {"input_ids": ids, "labels": torch.full_like(ids, -100) if first == "none" else ids})
+        with torch.no_grad():
+            model.get_output_embeddings().weight.mul_(20)
         found = next_token.scores(model, {"input_ids": ids, "labels": ids})
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found, next_token.scores(model, {"input_ids": ids, "labels": ids}))
+
+
+def test_no_gradient_is_made_where_none_is_asked_for(monkeypatch):
+    inputs, labels = drawn()
+    monkeypatch.setattr(cross_entropy.Block, "add_gradients", None)
+    with torch.no_grad():
+        cross_entropy.scores(*inputs, labels)
+
+
+def test_labels_must_be_entries():
+    (hidden, weight, bias), labels = drawn()
+    for wrong in (V, -1):
+        with pytest.raises(IndexError, match=f"of {V} entries"):
+            cross_entropy.scores(hidden, weight, bias, labels.index_fill(0, torch.tensor(3), wrong))
+
+
+def test_entries_that_nobody_can_choose():
+    (hidden, weight, bias), labels = drawn()
+    with torch.no_grad():
+        bias[48:] = -torch.inf
+    labels %= 48
+    found = cross_entropy.scores(hidden, weight, bias, labels)
+    torch.testing.assert_close(found, of_logits(F.linear(hidden, weight, bias), labels))
+    assert torch.autograd.grad(found[:, 0].sum(), hidden)[0].isfinite().all()
 
 
 def test_members_may_weigh_their_labels_differently():
