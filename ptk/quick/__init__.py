@@ -18,7 +18,7 @@ _inside: list[TorchFunctionMode] = []
 
 
 class Quick(TorchFunctionMode):
-    """Torch's functions that are replaced while this is entered, in this thread, forward and backward.
+    """Torch's functions that are replaced while this is entered, in this thread. Torch leaves it when it goes backward.
 
     ``gathers``: whether gradients are gathered by others too (DDP), which have to see each of them.
     """
