@@ -6,7 +6,7 @@ VENV := .venv
 PTK := $(VENV)/bin/ptk
 READY := $(VENV)/.ready
 # One process a core, one thread each: two threads beside another process are slower than one.
-TEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto
+TEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal
 
 .PHONY: demo demo-finetune test check chaos soak bench bench-text bench-store bench-finetune bench-squad bench-tasks audit clean
 

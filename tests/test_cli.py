@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ptk import recipe_file
+from ptk import cli, recipe_file
 from ptk.pretraining import pretrain
 from ptk.progress import Talk, clean
 
@@ -21,6 +21,22 @@ from ptk.progress import Talk, clean
 def ptk(environment, *words: str, text: str | None = None, **more) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "ptk", *words]
     return subprocess.run(command, env=environment, input=text, capture_output=True, text=True, timeout=120, **more)
+
+
+@pytest.fixture
+def here(monkeypatch, capsys):
+    """``ptk`` within this process, which has imported everything already."""
+
+    def run(*words: str, text: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess:
+        monkeypatch.setattr(sys, "argv", ["ptk", *words])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        if cwd:
+            monkeypatch.chdir(cwd)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return subprocess.CompletedProcess(words, ended.value.code or 0, *capsys.readouterr())
+
+    return run
 
 
 def test_help_imports_neither_torch_nor_pydantic_and_is_quick(environment):
@@ -38,13 +54,13 @@ def test_help_imports_neither_torch_nor_pydantic_and_is_quick(environment):
     assert min(seconds) < 0.3
 
 
-def test_a_recipe_with_five_faults_gives_five_messages(environment, tiny):
+def test_a_recipe_with_five_faults_gives_five_messages(here, tiny):
     path = tiny(
         train="{stepz: 8, length: 0, lr: fast, batch_size: 16, steps: 4}",
         objective="{name: mlm, mask_rat: 0.1}",
         model="{type: bert, hiden_size: 32}",
     )
-    out = ptk(environment, "pretrain", str(path))
+    out = here("pretrain", str(path))
     assert out.returncode == 2
     lines = out.stderr.strip().splitlines()
     assert len(lines) == 5
@@ -53,8 +69,8 @@ def test_a_recipe_with_five_faults_gives_five_messages(environment, tiny):
     assert "Traceback" not in out.stderr
 
 
-def test_show_says_where_each_value_comes_from(environment, tiny):
-    out = ptk(environment, "recipes", "show", str(tiny()), "train.lr=5e-4")
+def test_show_says_where_each_value_comes_from(here, tiny):
+    out = here("recipes", "show", str(tiny()), "train.lr=5e-4")
     assert out.returncode == 0
     assert next(line for line in out.stdout.splitlines() if line.startswith("train.lr")).endswith("override")
 
@@ -103,9 +119,9 @@ def test_eval_scores_held_out_text_and_other_text(environment, run, tiny_text):
     assert json.loads(other.stdout)["metrics"]["mlm"] > 0
 
 
-def test_predict_answers_each_line_in_order(environment, run):
+def test_predict_answers_each_line_in_order(here, run):
     lines = ["the cat [MASK] a red house.", "", "the cat sees.\ta dog finds.", '{"text": "a [MASK] finds"}']
-    out = ptk(environment, "predict", text="\n".join(lines) + "\n", cwd=run.parents[1])  # the newest run
+    out = here("predict", text="\n".join(lines) + "\n", cwd=run.parents[1])  # the newest run
     assert out.returncode == 0, out.stderr
     filled, empty, probability, answer = out.stdout.splitlines()
     assert filled.startswith("the cat")
@@ -122,23 +138,22 @@ def test_predict_names_the_line_it_cannot_answer(environment, run):
     assert out.stderr.strip().endswith("stdin:1: no [MASK] in the line; put one where a word is missing")
 
 
-def test_data_show_and_check(environment, tiny):
-    shown = ptk(environment, "data", "show", str(tiny()), "--rows", "3")
+def test_data_show_and_check(here, tiny):
+    shown = here("data", "show", str(tiny()), "--rows", "3")
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.count("to predict") == 3
     assert "[SEP]" in shown.stdout
     assert "[MASK]=" in shown.stdout
-    checked = ptk(environment, "data", "check", str(tiny()), "--json")
+    checked = here("data", "check", str(tiny()), "--json")
     assert json.loads(checked.stdout)["rows"]["rows"] > 100
 
 
-def test_missing_text_and_missing_model_have_their_exit_codes(environment, tmp_path):
-    out = ptk(environment, "pretrain", "bert-mlm-nsp", "corpus=no/such/folder", cwd=tmp_path)
+def test_missing_text_and_missing_model_have_their_exit_codes(here, tmp_path):
+    out = here("pretrain", "bert-mlm-nsp", "corpus=no/such/folder", cwd=tmp_path)
     assert out.returncode == 3
     assert "no/such/folder" in out.stderr
     assert "Traceback" not in out.stderr
-    out = ptk(environment, "eval", str(tmp_path), cwd=tmp_path)
-    assert out.returncode == 2
+    assert here("eval", str(tmp_path), cwd=tmp_path).returncode == 2
 
 
 def test_training_from_a_built_store_imports_no_datasets(environment, tiny, tmp_path):

@@ -72,13 +72,13 @@ def wait_for_step(folder: Path, step: int, process: subprocess.Popen) -> None:
 def test_a_killed_run_goes_on_bit_for_bit(tiny, tmp_path, environment, workers, precision):
     """SIGKILL from outside in the middle of an epoch, dropout on, three micro-batches a step."""
     train = (
-        f"{{steps: 80, length: 32, batch_size: 24, micro_batch_size: 8, lr: 1e-3, log_every: 1, save_every: 7, "
+        f"{{steps: 40, length: 32, batch_size: 48, micro_batch_size: 16, lr: 1e-3, log_every: 1, save_every: 7, "
         f"precision: {precision}, workers: {workers}}}"
     )
     path = tiny(train=train)
     undisturbed = start(path, tmp_path / "whole", environment)
     killed = start(path, tmp_path / "killed", environment)
-    wait_for_step(tmp_path / "killed", 31, killed)
+    wait_for_step(tmp_path / "killed", 17, killed)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert undisturbed.wait(120) == 0, Path(f"{tmp_path}/whole.log").read_text()
@@ -90,8 +90,8 @@ def test_a_killed_run_goes_on_bit_for_bit(tiny, tmp_path, environment, workers, 
     assert logged(tmp_path / "whole") == logged(tmp_path / "killed")  # no step twice, none lost
     assert not list((tmp_path / "killed" / "checkpoints").glob(".tmp*"))
     steps_an_epoch = session(path).plan.steps_per_epoch(0)
-    assert 2 * steps_an_epoch < 80
-    assert 31 % steps_an_epoch != 0
+    assert 2 * steps_an_epoch < 40
+    assert 17 % steps_an_epoch != 0
 
 
 def test_the_same_command_twice_gives_the_same_weights(tiny, tmp_path):

@@ -41,10 +41,10 @@ def recipe_of(tiny, tmp_path):
 @every
 def test_micro_batches_change_nothing(recipe_of, name):
     path = recipe_of(name, dropout=0.0)
-    slow = "train.lr=3e-4"  # eight updates must not blow rounding up
-    whole, gradients = trajectory(session(path, slow))
+    slow = "train.lr=3e-4"  # the updates must not blow rounding up
+    whole, gradients = trajectory(session(path, slow), steps=4)
     for division in ("micro_batch_size=5", "micro_batch_size=1", "micro_batch_tokens=70"):
-        divided, others = trajectory(session(path, slow, f"train.{division}"))
+        divided, others = trajectory(session(path, slow, f"train.{division}"), steps=4)
         for one, other in zip(whole, divided, strict=True):
             assert other == pytest.approx(one, rel=1e-5, abs=1e-6)
         assert gradients.keys() == others.keys()
@@ -54,11 +54,11 @@ def test_micro_batches_change_nothing(recipe_of, name):
 
 @pytest.mark.parametrize("name", [*EVERY_OBJECTIVE, *STOPPED_HEADS])
 def test_a_run_stopped_after_every_step_is_the_same_run(recipe_of, tmp_path, name, monkeypatch):
-    """SIGTERM in each of 20 steps over two and a half epochs, dropout on, three micro-batches a step (R4)."""
+    """SIGTERM in each of 10 steps over two and a half epochs, dropout on, three micro-batches a step (R4)."""
     path = recipe_of(name, dropout=0.1)
-    batch = sum(session(path).plan.stages[0].quota) // 8
-    words = [f"train.batch_size={batch}", f"train.micro_batch_size={-(-batch // 3)}", "train.steps=20"]
-    recipe = recipe_file.load(str(path), [*words, "train.eval_every=10", "train.save_every=100"]).recipe
+    batch = sum(session(path).plan.stages[0].quota) // 4
+    words = [f"train.batch_size={batch}", f"train.micro_batch_size={-(-batch // 3)}", "train.steps=10"]
+    recipe = recipe_file.load(str(path), [*words, "train.eval_every=5", "train.save_every=100"]).recipe
     carried_out(recipe, tmp_path / "whole")
     step, stops = Training.step, []
 
@@ -69,12 +69,12 @@ def test_a_run_stopped_after_every_step_is_the_same_run(recipe_of, tmp_path, nam
 
     monkeypatch.setattr(Training, "step", stopping)
     monkeypatch.setattr(Plan, "prepare_next", lambda *_: None)  # which would start a process each time
-    for _ in range(19):
+    for _ in range(9):
         with pytest.raises(Interrupted):
             carried_out(recipe, tmp_path / "parts", resume=True)
     carried_out(recipe, tmp_path / "parts", resume=True)
-    assert stops == list(range(1, 21))
-    assert same_checkpoint(tmp_path / "whole", tmp_path / "parts", 20)
+    assert stops == list(range(1, 11))
+    assert same_checkpoint(tmp_path / "whole", tmp_path / "parts", 10)
     assert equal(tmp_path / "whole", tmp_path / "parts")
     assert logged(tmp_path / "whole") == logged(tmp_path / "parts")
 
