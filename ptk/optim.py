@@ -73,7 +73,7 @@ def is_bias(name: str) -> bool:
 def build(
     name: str, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float], eps: float
 ) -> torch.optim.Optimizer:
-    """The optimizer a recipe calls ``adamw``, ``bert_adamw``, ``lamb``, ``adamw_rms`` or ``adafactor``.
+    """The optimizer a recipe calls ``adamw``, ``muon``, ``bert_adamw``, ``lamb``, ``adamw_rms`` or ``adafactor``.
 
     Each group brings its weight decay. ``adafactor`` takes neither ``betas`` nor ``eps``.
     ValueError for another name, or for betas outside [0, 1).
@@ -83,6 +83,10 @@ def build(
         # None leaves the choice to torch; False would take its slowest loop.
         fused = all(p.device.type in FUSED_DEVICES for p in parameters) or None
         return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, weight_decay=0.0, fused=fused)
+    if name == "muon":
+        from ptk.muon import Muon  # which needs this module
+
+        return Muon(groups, lr, betas, eps)
     if name == "bert_adamw":
         return BertAdamW(groups, lr, betas, eps)
     if name == "lamb":
@@ -91,7 +95,7 @@ def build(
         return AdamWRms(groups, lr, betas, eps)
     if name == "adafactor":
         return adafactor(groups, lr)
-    raise ValueError(f"train.optimizer {name!r} is unknown; use adamw, bert_adamw, lamb, adamw_rms or adafactor")
+    raise ValueError(f"train.optimizer {name!r} is unknown; use adamw, muon, bert_adamw, lamb, adamw_rms or adafactor")
 
 
 class ExactState(torch.optim.Optimizer):

@@ -125,8 +125,9 @@ class TrainSpec:
     Faster, but each batch holds texts of one sort, and short runs learn less by it; micro-batches are sorted anyway."""
     auto_batch: bool = False
     """Find the largest ``micro_batch_size`` that fits into memory, before the first step."""
-    optimizer: Literal["adamw", "bert_adamw", "lamb", "adamw_rms", "adafactor"] = "adamw"
-    """``bert_adamw`` has no bias correction (OPT-1); ``lamb`` is ALBERT's (OPT-6). ``adamw_rms`` (nanoT5's) and
+    optimizer: Literal["adamw", "muon", "bert_adamw", "lamb", "adamw_rms", "adafactor"] = "adamw"
+    """``muon`` makes orthogonal steps for the matrices of layers (ptk/muon.py) at AdamW's learning rates.
+    ``bert_adamw`` has no bias correction (OPT-1); ``lamb`` is ALBERT's (OPT-6). ``adamw_rms`` (nanoT5's) and
     ``adafactor`` scale each tensor's step by its RMS; T5's (T5-7) is ``adafactor`` with ``lr`` 0.01, ``schedule``
     inverse_sqrt, ``warmup`` 10000 and ``weight_decay`` 0: 1 / sqrt(max(t, 10000))."""
     lr: Above = 1e-4
@@ -140,7 +141,7 @@ class TrainSpec:
     """Train the head alone at first, and from the top one layer more every so many steps."""
     weight_decay: Annotated[float, Ge(0)] = 0.01
     betas: tuple[Beta, Beta] = (0.9, 0.999)
-    """Of the moments; ``adafactor`` has no momentum and takes none."""
+    """Of the moments; ``adafactor`` has no momentum and takes none, ``muon``'s own is 0.95."""
     eps: Above = 1e-6
     """Beside the root of the second moment; ``adafactor`` has its own."""
     schedule: Literal["linear", "cosine", "product", "wsd", "inverse_sqrt", "constant"] = "linear"

@@ -193,7 +193,7 @@ def test_gradient_checkpointing_changes_memory_only(tiny, dropout, precision):
         torch.testing.assert_close(others[name], gradient, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "bert_adamw", "lamb"])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "bert_adamw", "lamb"])
 def test_every_optimizer_goes_on_bit_for_bit_over_phases(tiny, tmp_path, optimizer):
     train = (
         "{phases: [{length: 24, steps: 5, batch_size: 8}, {length: 32, steps: 4, batch_tokens: 200}], "

@@ -352,5 +352,7 @@ def test_betas_of_one_are_refused(name):
 
 
 def test_an_unknown_optimizer_is_refused():
-    with pytest.raises(ValueError, match="'adam' is unknown; use adamw, bert_adamw, lamb, adamw_rms or adafactor"):
+    with pytest.raises(
+        ValueError, match="'adam' is unknown; use adamw, muon, bert_adamw, lamb, adamw_rms or adafactor"
+    ):
         optim.build("adam", [], LR, BETAS, EPS)

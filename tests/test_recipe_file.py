@@ -246,8 +246,8 @@ train:
         "recipes/my.yaml:6: objective.rat: unknown key; did you mean objective.rate?",
         "recipes/my.yaml:11: train.micro_batch_sise: unknown key; did you mean train.micro_batch_size?",
         "recipes/my.yaml:14: train.lr: 'fast' is not a number (got str)",
-        "recipes/my.yaml:15: train.optimizer: 'adam' is not one of adamw, bert_adamw, lamb, adamw_rms, adafactor; "
-        "did you mean adamw?",
+        "recipes/my.yaml:15: train.optimizer: 'adam' is not one of adamw, muon, bert_adamw, lamb, adamw_rms, "
+        "adafactor; did you mean adamw?",
     ]
 
 

@@ -41,13 +41,13 @@ def test_the_second_signal_ends_it_at_once(environment):
 
 
 def test_a_closed_terminal_stops_a_run_unless_it_was_told_not_to_care(environment):
-    before = signal.getsignal(signal.SIGHUP)
-    with Signals() as flags:
-        os.kill(os.getpid(), signal.SIGHUP)
-        assert flags.stop == signal.SIGHUP
-    assert signal.getsignal(signal.SIGHUP) is before
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup changes
     try:
+        with Signals() as flags:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert flags.stop == signal.SIGHUP
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         with Signals() as flags:
             os.kill(os.getpid(), signal.SIGHUP)
             assert not flags.stop

@@ -74,7 +74,7 @@ def config(train: TrainSpec, precision: str) -> dict[str, Any]:
     """
     if train.optimizer not in OPTIMIZERS:
         raise RecipeError(
-            f"train.optimizer: {train.optimizer} asks for the size of each tensor, which DeepSpeed cuts up; "
+            f"train.optimizer: {train.optimizer} needs each tensor whole, but DeepSpeed cuts them up; "
             f"use {' or '.join(OPTIMIZERS)}, or train.parallel=fsdp"
         )
     if precision == "fp16":

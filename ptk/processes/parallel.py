@@ -22,7 +22,9 @@ from ptk.recipe import TrainSpec
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-WITHOUT = ("adafactor",)  # transformers' own mixes whole tensors with shared ones
+# Optimizers that shares of a tensor are not enough for, and what to use instead: transformers' Adafactor mixes whole
+# tensors with shared ones, Muon's steps are made of whole matrices.
+WITHOUT = {"adafactor": "adamw_rms, which scales its steps as it does", "muon": "adamw"}
 
 
 def check(train: TrainSpec, processes: int) -> None:
@@ -41,7 +43,7 @@ def check(train: TrainSpec, processes: int) -> None:
     elif train.optimizer in WITHOUT:
         raise RecipeError(
             f"train.optimizer: {train.optimizer} does not work with train.parallel fsdp; "
-            "use adamw_rms, which scales its steps as it does, or train.parallel=ddp"
+            f"use {WITHOUT[train.optimizer]}, or train.parallel=ddp"
         )
 
 

@@ -161,6 +161,8 @@ def test_ddp_exchanges_gradients_once_a_global_batch(fsdp):
 def test_what_cannot_be_shared_out_is_refused():
     with pytest.raises(RecipeError, match=r"train\.optimizer: adafactor .* use adamw_rms"):
         parallel.check(TrainSpec(optimizer="adafactor", parallel="fsdp"), processes=2)
+    with pytest.raises(RecipeError, match=r"train\.optimizer: muon .* use adamw, or"):
+        parallel.check(TrainSpec(optimizer="muon", parallel="fsdp"), processes=2)
     with pytest.raises(RecipeError, match=r"train\.precision: fp16"):
         parallel.check(TrainSpec(precision="fp16", parallel="fsdp"), processes=2)
     parallel.check(TrainSpec(optimizer="adafactor", parallel="fsdp"), processes=1)  # nothing to share out
