@@ -1,0 +1,84 @@
+"""Without dropout, whole runs are step for step those of transformers' Trainer, where that one is right: in one piece.
+
+The same rows in the same order, bf16 aside: losses of every step under a falling learning rate, weight decay and
+clipping, and the weights at the end.
+"""
+
+import pytest
+import torch
+from conftest import sections_of
+from running import session
+from tiny_tasks import write_recipe
+from transformers import Trainer, TrainingArguments
+
+from ptk import engine
+from ptk.checkpoint import State
+from ptk.objectives.objective import IGNORE, Batch
+
+STEPS = 8
+SETTINGS = ("train.lr=5e-3", "train.weight_decay=0.1", "train.eps=1e-8", "train.clip=0.5", "train.warmup=0")
+ONE_PIECE = "train.micro_batch_size=16"
+HEADS = ("classification", "classification-decoder", "regression", "multiple_choice", "tagging")
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def for_transformers(batch: Batch) -> Batch:
+    """By the names of transformers' classes, with a label at every position where they have one at each."""
+    kept = {name: batch[name] for name in INPUTS if name in batch}
+    if "positions" in batch:  # of tags, which ptk keeps without the positions that have none
+        rows, nth = (batch["labels"] != IGNORE).nonzero(as_tuple=True)
+        labels = torch.full_like(batch["input_ids"], IGNORE)
+        labels[rows, batch["positions"][rows, nth]] = batch["labels"][rows, nth]
+        return {**kept, "labels": labels}
+    return {**kept, "labels": batch["labels"]}
+
+
+def by_trainer(model: torch.nn.Module, batches: list[Batch], folder) -> list[float]:
+    losses = []
+
+    class Told(Trainer):
+        def training_step(self, *given, **named):
+            loss = super().training_step(*given, **named)
+            losses.append(float(loss))
+            return loss
+
+    settings = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=len(batches),
+        per_device_train_batch_size=1,
+        learning_rate=5e-3,
+        weight_decay=0.1,
+        max_grad_norm=0.5,
+        lr_scheduler_type="linear",
+        train_sampling_strategy="sequential",
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+    )
+    Told(model, settings, lambda one: one[0], batches).train()
+    return losses
+
+
+@pytest.mark.parametrize("name", [*HEADS, "span_corruption-iid"])
+def test_every_step_is_the_trainers(tiny, tmp_path, name):
+    path = write_recipe(name, tmp_path, 0.0) if name in HEADS else tiny(**sections_of(name, dropout=0.0))
+    made = session(path, *SETTINGS, f"train.steps={STEPS}", "train.batch_size=16", ONE_PIECE)
+    model = made.fresh_model()
+    training, state = made.training(model), State()
+    training.strategy.module.train()
+    batches = [made.batches()[step] for step in range(STEPS)]
+    ours = []
+    for batch in batches:
+        losses, _, _ = training.step(batch, state, (0, 0))
+        ours.append(float(engine.report(made.objective, losses)["loss"]))
+    assert all(len(batch) == 1 for batch in batches)
+    other = made.fresh_model()
+    theirs = by_trainer(other, [for_transformers(batch[0]) for batch in batches], tmp_path / "trainer")
+    assert ours == pytest.approx(theirs, rel=1e-5)
+    assert theirs[-1] != pytest.approx(theirs[0], rel=1e-3)
+    for key, weight in other.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[key], weight, rtol=1e-4, atol=1e-5)
