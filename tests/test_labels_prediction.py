@@ -182,6 +182,8 @@ def test_entities_are_cut_from_what_was_given(make, monkeypatch):
     text = " the  old king\tsees  "
     of_text, of_words = asked(folder, {"text": text}, {"words": ["the", "old", "king", "sees"], "id": 7})
     assert of_text["text"] == text.strip()
+    assert of_words["id"] == 7
+    assert "id" not in of_text
     assert of_text["words"] == ["the", "old", "king", "sees"]
     assert of_text["entities"] == [
         {"text": "the  old", "type": "PER", "start": 0, "end": 8},

@@ -132,7 +132,8 @@ class Labeller:
     def said(self, question: Question, found: list[Any]) -> str:
         if not question.as_json:
             return one_line(self.kind.plain(question.texts, found))
-        return json.dumps(self.kind.full(question.value, question.texts, found), ensure_ascii=False)
+        named = {key: question.value[key] for key in ("id",) if key in question.value}  # who asked, for the asker
+        return json.dumps({**named, **self.kind.full(question.value, question.texts, found)}, ensure_ascii=False)
 
     @torch.no_grad()
     def found(self, questions: Sequence[Question]) -> dict[int, list[Any]]:

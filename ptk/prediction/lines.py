@@ -2,7 +2,7 @@
 
 A line that begins with ``{`` is JSON, ``{"text": ...}`` with settings of its own, and so is its answer. Of the others
 the whole line is the text, and its answer stays one line: a newline that a model writes is shown as ``\\n``. What
-fine-tuned heads read and say is in ``labels.py``.
+fine-tuned heads read and say is in ``labels.py``; their answers repeat an ``id`` that was given.
 """
 
 import json
