@@ -1,5 +1,7 @@
 """Masked language modelling on one row of ids: which positions, and what stands there instead (MLM-1 to MLM-5)."""
 
+from bisect import bisect_right
+
 import numpy as np
 
 Array = np.ndarray
@@ -34,15 +36,15 @@ def choose_words(candidates: Array, starts: Array, count: int, rng: np.random.Ge
     """
     groups = np.flatnonzero(starts | (np.arange(len(candidates)) == 0))
     sizes = np.diff(np.append(groups, len(candidates)))
-    chosen: list[Array] = []
+    own, taken = sizes.tolist(), bytearray(len(groups))
     left = count
-    for word in rng.permutation(len(groups)):
-        if sizes[word] <= left:
-            chosen.append(candidates[groups[word] : groups[word] + sizes[word]])
-            left -= int(sizes[word])
+    for word in rng.permutation(len(groups)).tolist():
+        if own[word] <= left:
+            taken[word] = 1
+            left -= own[word]
             if left == 0:
                 break
-    return np.sort(np.concatenate(chosen)) if chosen else candidates[:0]
+    return candidates[np.repeat(np.frombuffer(taken, bool), sizes)]
 
 
 def choose_runs(candidates: Array, starts: Array, count: int, rng: np.random.Generator, weights: Array) -> Array:
@@ -52,21 +54,20 @@ def choose_runs(candidates: Array, starts: Array, count: int, rng: np.random.Gen
     a chosen word is left out. Special tokens are no candidates, so a run may lie on both sides of one.
     """
     groups = np.flatnonzero(starts | (np.arange(len(candidates)) == 0))
-    edges = np.append(groups, len(candidates))
-    taken = np.zeros(len(groups), bool)
-    cumulative = np.cumsum(weights)
+    edges, cumulative = [*groups.tolist(), len(candidates)], np.cumsum(weights).tolist()
+    taken = bytearray(len(groups))
     left = count
-    for first, draw in zip(rng.permutation(len(groups)).tolist(), rng.random(len(groups)), strict=True):
+    for first, draw in zip(rng.permutation(len(groups)).tolist(), rng.random(len(groups)).tolist(), strict=True):
         if left == 0:
             break
         most = min(len(weights), len(groups) - first)
-        words = 1 + int(np.searchsorted(cumulative[: most - 1], draw * cumulative[most - 1], side="right"))
+        words = 1 + bisect_right(cumulative, draw * cumulative[most - 1], 0, most - 1)
         while words and edges[first + words] - edges[first] > left:
             words -= 1
-        if not taken[first : first + words].any():
-            taken[first : first + words] = True
-            left -= int(edges[first + words] - edges[first])
-    return candidates[np.repeat(taken, np.diff(edges))]
+        if not any(taken[first : first + words]):
+            taken[first : first + words] = bytes([1]) * words
+            left -= edges[first + words] - edges[first]
+    return candidates[np.repeat(np.frombuffer(taken, bool), np.diff(edges))]
 
 
 def corrupt(
@@ -85,7 +86,9 @@ def corrupt(
     draw = rng.random(len(positions))
     replacement = np.where(draw < masked, mask_id, ids[positions])
     is_random = (draw >= masked) & (draw < masked + random)
-    replacement[is_random] = rng.choice(entries, size=int(is_random.sum()))
+    number = np.count_nonzero(is_random)
+    drawn = rng.integers(entries if isinstance(entries, int) else len(entries), size=number)
+    replacement[is_random] = drawn if isinstance(entries, int) else entries[drawn]
     corrupted = ids.copy()
     corrupted[positions] = replacement
     return corrupted

@@ -19,6 +19,8 @@ from ptk.data.rows import Ahead, Rows, RowSource, rows
 from ptk.errors import DataError, RecipeError
 from ptk.recipe import BatchRamp
 
+AHEAD = 1024  # rows whose places are worked out together: one at a time costs ten times as much
+
 
 class Place(NamedTuple):
     """One row of one epoch of one member: all that its randomness may depend on."""
@@ -107,9 +109,10 @@ class Plan:
     _tables: dict[tuple[int, int, int], Rows] = field(default_factory=dict, repr=False, compare=False)
     _bounds: dict[tuple[int, int], np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     _window: dict[tuple[int, int, int], np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    _ahead: dict[tuple[int, int, int], list[Place]] = field(default_factory=dict, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, object]:
-        return {"stages": self.stages, "seed": self.seed, "_tables": {}, "_bounds": {}, "_window": {}}
+        return {"stages": self.stages, "seed": self.seed, "_tables": {}, "_bounds": {}, "_window": {}, "_ahead": {}}
 
     @property
     def steps(self) -> int:
@@ -157,8 +160,21 @@ class Plan:
             return self.places(number, epoch, np.arange(bounds[batch], bounds[batch + 1]))
         if where.window > 1:
             return self.places(number, epoch, self.of_like_length(number, epoch, step % self.steps_per_epoch(number)))
-        epochs, index = np.divmod(np.arange(where.begin(step), where.begin(step + 1)), self.per_epoch(number))
-        return [place for e in np.unique(epochs).tolist() for place in self.places(number, e, index[epochs == e])]
+        found: list[Place] = []
+        at, stop, size = where.begin(step), where.begin(step + 1), self.per_epoch(number)
+        while at < stop:
+            epoch, index = divmod(at, size)
+            found += self.ahead(number, epoch, index // AHEAD)[index % AHEAD :][: stop - at]
+            at = where.begin(step) + len(found)
+        return found
+
+    def ahead(self, number: int, epoch: int, block: int) -> list[Place]:
+        """The rows at AHEAD positions of an epoch's order, which many batches in a row are cut from."""
+        key = (number, epoch, block)
+        if key not in self._ahead:
+            end = min((block + 1) * AHEAD, self.per_epoch(number))
+            self._ahead = {key: self.places(number, epoch, np.arange(block * AHEAD, end))}
+        return self._ahead[key]
 
     def places(self, number: int, epoch: int, index: np.ndarray) -> list[Place]:
         """The rows at positions ``index`` of an epoch's order."""

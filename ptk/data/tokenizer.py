@@ -42,12 +42,13 @@ def is_ideograph(char: str) -> bool:
     return any(first <= char <= last for first, last in IDEOGRAPHS)
 
 
-def _id_of(role: str) -> property:
+def _id_of(role: str) -> cached_property[int | None]:
     def find(tokenizer: "Tokenizer") -> int | None:
         name = tokenizer.names.get(role)
         return None if name is None else tokenizer._library.token_to_id(name)
 
-    return property(find, doc=f"The id of the special token that plays {role}, or None.")
+    find.__doc__ = f"The id of the special token that plays {role}, or None."
+    return cached_property(find)
 
 
 @dataclass(frozen=True)

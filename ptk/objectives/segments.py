@@ -1,6 +1,7 @@
 """What the objectives share whose encoder reads one or more segments: ``[CLS] A [SEP] B [SEP]`` (NSP-10)."""
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ class Layout(NamedTuple):
 
 
 def lay_out(segments: list[np.ndarray], cls: int, sep: int) -> Layout:
-    ends = np.cumsum([len(segment) + 1 for segment in segments])
+    ends = np.array([*accumulate(len(segment) + 1 for segment in segments)])
     ids = np.full(1 + ends[-1], sep)
     ids[0] = cls
     for segment, end in zip(segments, ends.tolist(), strict=True):

@@ -8,6 +8,7 @@ import pytest
 
 from ptk import recipe_file
 from ptk.data import batches, prepare
+from ptk.data import plan as plans
 from ptk.data.permutation import keys, permute
 from ptk.data.plan import ramp_rows, share, token_bounds
 from ptk.data.rows import Ahead
@@ -51,6 +52,18 @@ def test_an_epoch_has_every_row_at_most_once_and_leaves_out_less_than_a_batch(ti
     assert max(seen.values()) == 1
     assert len(made.rows(0, 0, 0)) - len(seen) < 16
     assert {place.epoch for place in made.batch(steps)} == {1}
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 16, 1000])
+@pytest.mark.parametrize("ramp", ["", "batch_ramp: {start: 8, steps: 7}, "])
+def test_how_many_rows_are_worked_out_at_once_changes_nothing(tiny, monkeypatch, at_once, ramp):
+    made, _ = plan(tiny, train=f"{{steps: 40, length: 32, batch_size: 16, {ramp}precision: fp32}}")
+    where, size = made.stages[0], made.per_epoch(0)
+    monkeypatch.setattr(plans, "AHEAD", at_once)
+    for step in (0, 1, 2, 33, 5, 39):
+        positions = range(where.begin(step), where.begin(step + 1))
+        each = [made.places(0, position // size, np.array([position % size])) for position in positions]
+        assert made.batch(step) == [place for (place,) in each]
 
 
 def test_two_plans_agree_at_any_step_also_after_pickling(tiny):
