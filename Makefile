@@ -8,7 +8,8 @@ READY := $(VENV)/.ready
 # One process a core, one thread each: two threads beside another process are slower than one.
 TEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo demo-finetune test check chaos soak bench bench-text bench-store bench-finetune bench-squad bench-tasks audit clean
+.PHONY: demo demo-finetune test check chaos soak audit clean
+.PHONY: bench bench-text bench-start bench-learning bench-store bench-command bench-finetune bench-squad bench-tasks
 
 demo: $(READY)
 	$(PTK) pretrain bert-mlm-nsp --run runs/demo --overwrite --offline
@@ -43,9 +44,21 @@ bench: $(READY)
 bench-text: $(READY)
 	$(VENV)/bin/python tests/bench/text.py $(BENCH)
 
+# Seconds of --help and to the first step; what batches cost beside a step: 3 minutes.
+bench-start: $(READY)
+	$(VENV)/bin/python tests/bench/start.py $(BENCH)
+
+# What makes the budget recipes quick learners, and the Trainer's 20 minutes: hours; BENCH='--of bert --minutes 1', '--race'.
+bench-learning: $(READY)
+	$(VENV)/bin/python tests/bench/learning.py $(BENCH)
+
 # Time and memory of a store of 2 GB and of 10 million sentences of rows; BENCH='--size 50' is a short pass.
 bench-store: $(READY)
 	$(VENV)/bin/python tests/bench/store.py $(BENCH)
+
+# Whole fine-tuning commands beside the Trainer's scripts: an hour and a half; BENCH='--rounds 1 --examples 300'.
+bench-command: $(VENV)/.encoder
+	$(VENV)/bin/python tests/bench/command.py $(BENCH)
 
 # Fine-tuning beside transformers' Trainer, its scores and its speed; BENCH='--only speed'.
 bench-finetune: $(VENV)/.encoder
