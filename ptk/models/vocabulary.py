@@ -70,7 +70,8 @@ def is_plain(model: nn.Module, head: nn.Linear, labels: Tensor, run: Run) -> boo
 def scores(head: nn.Linear, hidden: Tensor, labels: Tensor) -> Tensor:
     """Scores [B, K, 2] of labels [B, K], from hidden [B, K, D]."""
     known = (labels != IGNORE).flatten().nonzero()[:, 0]
-    found = cross_entropy.scores(hidden.flatten(0, -2)[known], head.weight, head.bias, labels.flatten()[known])
+    writes, rows = quick.writes_gradients(), hidden.flatten(0, -2)[known]
+    found = cross_entropy.scores(rows, head.weight, head.bias, labels.flatten()[known], writes)
     return found.new_zeros(labels.numel(), 2).index_copy(0, known, found).view(*labels.shape, 2)
 
 

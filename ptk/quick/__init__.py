@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from ptk.quick import attention, dropout, embedding
 
-_inside: list[TorchFunctionMode] = []
+_inside: list["Quick"] = []
 
 
 class Quick(TorchFunctionMode):
@@ -44,6 +44,11 @@ class Quick(TorchFunctionMode):
         if func in self.ours:
             func = self.ours[func]
         return func(*args, **(kwargs or {}))
+
+
+def writes_gradients() -> bool:
+    """Are we where pieces may add to the gradient of a weight themselves, as nobody gathers it?"""
+    return any(F.embedding in mode.ours for mode in _inside)
 
 
 def inside() -> bool:

@@ -13,13 +13,20 @@ ROWS, COLUMNS = 1024, 1024
 LOWEST = torch.finfo(torch.float32).min
 
 
-def scores(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
+def scores(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, writes_gradient: bool = False
+) -> Tensor:
     """hidden [N, D], weight [V, D], bias [V], labels [N] -> fp32 [N, 2]: the cross entropy, and 1 where the label is
-    the most probable entry, of equal ones the first. Products are of the autocast type, sums fp32."""
+    the most probable entry, of equal ones the first. Products are of the autocast type, sums fp32.
+
+    ``writes_gradient``: backward adds to ``weight.grad`` itself. Torch would wait until an embedding with the same
+    weight has made a gradient of its own, and then add the two.
+    """
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(weight):
         raise IndexError(f"labels from {int(labels.min())} to {int(labels.max())}, of {len(weight)} entries")
     learning = torch.is_grad_enabled()
-    return Scores.apply(hidden, weight, bias, labels, learning)  # type: ignore[no-any-return]
+    writes_gradient = writes_gradient and type(weight) is torch.nn.Parameter
+    return Scores.apply(hidden, weight, bias, labels, learning, writes_gradient)  # type: ignore[no-any-return]
 
 
 class Scores(torch.autograd.Function):
@@ -27,8 +34,15 @@ class Scores(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, learning: bool
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        labels: Tensor,
+        learning: bool,
+        writes_gradient: bool,
     ) -> Tensor:
+        ctx.writes_gradient = writes_gradient
         ctx.dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else hidden.dtype
         needed = tuple(learning and each for each in ctx.needs_input_grad[:3])  # torch asks for them without too
         found, *ctx.gradients = computed(hidden, weight, bias, labels, None, ctx.dtype, needed)
@@ -45,7 +59,11 @@ class Scores(torch.autograd.Function):
         else:
             _, *made = computed(hidden, weight, bias, labels, of_loss, ctx.dtype, ctx.needs_input_grad)
         like = (hidden, weight, bias)
-        return *(each if each is None else each.to(one.dtype) for each, one in zip(made, like, strict=True)), None, None
+        of_each = [each if each is None else each.to(one.dtype) for each, one in zip(made, like, strict=True)]
+        if ctx.writes_gradient and of_each[1] is not None:
+            weight.grad = of_each[1] if weight.grad is None else weight.grad.add_(of_each[1])
+            of_each[1] = None
+        return *of_each, None, None, None
 
 
 def computed(
@@ -64,14 +82,17 @@ def computed(
         offset = None if bias is None else bias.detach().to(dtype)
         found = torch.zeros(len(rows), 2)
         of_hidden = torch.zeros(rows.shape) if any(needed) else None
-        of_weight = torch.zeros(matrix.shape) if needed[1] else None
+        of_weight = torch.empty(matrix.shape) if needed[1] else None  # the first block fills it
         of_bias = torch.zeros(len(matrix)) if bias is not None and needed[2] else None
+        if of_weight is not None and not len(rows):
+            of_weight.zero_()
         for start in range(0, len(rows), ROWS):
             part = slice(start, start + ROWS)
             block = Block(rows[part], matrix, offset, labels[part])
             found[part] = block.scores()
             if of_hidden is not None:
-                block.add_gradients(of_hidden[part], of_weight, of_bias, None if weights is None else weights[part])
+                own = None if weights is None else weights[part]
+                block.add_gradients(of_hidden[part], of_weight, of_bias, own, first=not start)
     return found, of_hidden, of_weight, of_bias
 
 
@@ -109,12 +130,18 @@ class Block:
         return torch.stack([self.total - self.own, right.float()], 1)
 
     def add_gradients(
-        self, of_rows: Tensor, of_matrix: Tensor | None, of_bias: Tensor | None, weights: Tensor | None
+        self,
+        of_rows: Tensor,
+        of_matrix: Tensor | None,
+        of_bias: Tensor | None,
+        weights: Tensor | None,
+        first: bool,
     ) -> None:
         """Softmax less one at the label, times the row's weight, goes back to the rows and to the matrix.
 
         Powers are products' factors as they are: what makes a softmax of them is a factor of each row. The label's own
-        part goes apart, since of what is almost certain softmax less one is all that counts.
+        part goes apart, since of what is almost certain softmax less one is all that counts. What the ``first`` block
+        adds to ``of_matrix`` takes the place of what was there.
         """
         weight = torch.ones(len(self.rows)) if weights is None else weights
         for piece, powers, top in zip(self.pieces, self.powers, self.tops, strict=True):
@@ -123,7 +150,8 @@ class Block:
             factor = (top - self.total).exp_().mul_(weight)
             of_rows += (powers @ self.matrix[piece]) * factor[:, None]
             if of_matrix is not None:
-                of_matrix[piece] += powers.t() @ (self.rows * factor[:, None]).to(powers.dtype)
+                product = powers.t() @ (self.rows * factor[:, None]).to(powers.dtype)
+                of_matrix[piece].copy_(product) if first else of_matrix[piece].add_(product)
             if of_bias is not None:
                 of_bias[piece] += (factor[None].to(powers.dtype) @ powers)[0]
         at_label = ((self.own - self.total).exp_() - 1) * weight
