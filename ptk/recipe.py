@@ -126,7 +126,7 @@ class TrainSpec:
     auto_batch: bool = False
     """Find the largest ``micro_batch_size`` that fits into memory, before the first step."""
     optimizer: Literal["adamw", "muon", "bert_adamw", "lamb", "adamw_rms", "adafactor"] = "adamw"
-    """``muon`` makes orthogonal steps for the matrices of layers (ptk/muon.py) at AdamW's learning rates.
+    """``muon`` makes orthogonal steps for the matrices of layers (ptk/optim/muon.py) at AdamW's learning rates.
     ``bert_adamw`` has no bias correction (OPT-1); ``lamb`` is ALBERT's (OPT-6). ``adamw_rms`` (nanoT5's) and
     ``adafactor`` scale each tensor's step by its RMS; T5's (T5-7) is ``adafactor`` with ``lr`` 0.01, ``schedule``
     inverse_sqrt, ``warmup`` 10000 and ``weight_decay`` 0: 1 / sqrt(max(t, 10000))."""

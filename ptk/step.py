@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ptk import faults, muon, optim, quick, schedules
+from ptk import faults, optim, quick, schedules
 from ptk.checkpoint import State
 from ptk.metrics import Mean, merge
 from ptk.models import checks, depth
@@ -147,10 +147,7 @@ def prepare(
     def make() -> torch.optim.Optimizer:
         own = spec.head_lr or spec.unfreeze_every or spec.layer_decay < 1
         rates = depth.rates(model, spec, fidelity) if own else None
-        groups = optim.parameter_groups(model, spec.weight_decay, rates)
-        if spec.optimizer == "muon":
-            groups = muon.divided(groups, muon.matrices(model))
-        return optim.build(spec.optimizer, groups, spec.lr, spec.betas, spec.eps)
+        return optim.of_model(spec.optimizer, model, spec.weight_decay, spec.lr, spec.betas, spec.eps, rates)
 
     warmup = schedules.warmup_steps(spec.warmup, steps)
     factor = schedules.schedule(spec.schedule, steps, warmup, spec.final_lr, spec.decay, fidelity)

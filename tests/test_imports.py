@@ -11,7 +11,7 @@ ROOT = Path(ptk.__file__).parent
 FORBIDDEN = {
     "corruption": ("ptk",),
     "metrics.py": ("ptk",),
-    "optim.py": ("ptk",),
+    "optim": ("ptk",),
     "quick": ("ptk",),
     "schedules.py": ("ptk",),
     "recipe.py": ("ptk", "pydantic", "torch", "transformers"),

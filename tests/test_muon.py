@@ -10,7 +10,8 @@ from torch import nn
 from transformers import BertConfig, BertForPreTraining, GPT2Config, GPT2LMHeadModel, T5Config
 from transformers import T5ForConditionalGeneration as T5
 
-from ptk import muon, optim
+from ptk import optim
+from ptk.optim import muon
 
 LR, BETAS, EPS = 0.01, (0.9, 0.999), 1e-6
 SMALL = {"num_layers": 1, "num_heads": 2}

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ptk import optim
+from ptk.optim import ours
 
 
 def matrices(model: nn.Module) -> set[nn.Parameter]:
@@ -41,7 +41,7 @@ def divided(groups: list[dict[str, Any]], chosen: set[nn.Parameter]) -> list[dic
     return [half for half in halves if half["params"]]
 
 
-class Muon(optim.ExactState):
+class Muon(ours.ExactState):
     """torch's Muon and its AdamW as one optimizer of ``divided`` groups; ``betas`` and ``eps`` are AdamW's."""
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float], eps: float) -> None:
@@ -52,7 +52,7 @@ class Muon(optim.ExactState):
             self.parts[of_matrices] = (
                 torch.optim.Muon(own, lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
                 if of_matrices
-                else optim.build("adamw", own, lr, betas, eps)
+                else ours.adamw(own, lr, betas, eps)
             )
         for group in self.param_groups:
             group.update({**self.parts[group["matrices"]].defaults, **group})

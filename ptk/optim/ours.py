@@ -1,4 +1,4 @@
-"""What is decayed, and the optimizers torch lacks.
+"""The optimizers that torch lacks, or has without what ptk promises.
 
 ``bert_adamw`` (OPT-1) and ``lamb`` (OPT-6) have no bias correction, so their first updates are about three
 times AdamW's: it is the warm-up that makes up for it. ``adamw_rms`` and ``adafactor`` (T5-7) scale each tensor's
@@ -9,11 +9,11 @@ shards, and only the size of a tensor is asked of all processes.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 from torch.distributed.tensor import DTensor
 
 # torch's multi-tensor operations are public by use (its own optimizers, torchao), by name not.
@@ -23,79 +23,12 @@ FUSED_DEVICES = frozenset({"cpu", "cuda", "mps", "xpu"})
 LEAST_RMS = 1e-3  # of a tensor that scales its own step: one of zeros must move too (T5-7)
 
 
-# What is decayed -------------------------------------------------------------------------------------------
-
-
-class Rate(NamedTuple):
-    """A parameter's own learning rate (ptk/models/depth.py says which)."""
-
-    lr_scale: float = 1.0  # times the learning rate of the step
-    from_step: int = 0  # 0 before
-
-
-def parameter_groups(
-    model: nn.Module, weight_decay: float, rates: Mapping[nn.Parameter, Rate] | None = None
-) -> list[dict[str, Any]]:
-    """Trainable parameters, in the model's order: the decayed ones, then biases and norms (OPT-1, ENG-7).
-
-    Embeddings are decayed. A tied parameter is taken once, where it comes first. Empty groups are left out. With
-    ``rates`` there are two such groups for each rate, in the order in which the model first has it, and each says its
-    ``lr_scale`` and ``from_step``.
-    """
-    decayed: dict[nn.Parameter, bool] = {}
-    for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if parameter.requires_grad:
-                decayed.setdefault(parameter, not (is_norm(module) or is_bias(name)))
-    found = rates or {}
-    groups = [
-        {"params": [p for p in decayed if decayed[p] == has and found.get(p, Rate()) == rate], "weight_decay": decay}
-        | (rate._asdict() if rates else {})
-        for rate in dict.fromkeys(found.get(p, Rate()) for p in decayed)
-        for has, decay in ((True, weight_decay), (False, 0.0))
-    ]
-    return [group for group in groups if group["params"]]
-
-
-def is_norm(module: nn.Module) -> bool:
-    """By the module's own type (ENG-7), whatever its attribute is called: LayerNorm, T5LayerNorm, RMSNorm."""
-    return type(module).__name__.endswith(("LayerNorm", "RMSNorm"))
-
-
-def is_bias(name: str) -> bool:
-    """``bias``, and torch's ``bias_ih_l0`` and ``in_proj_bias``; ``name`` is a module's own parameter's."""
-    return "bias" in name.split("_")
-
-
-# Optimizers ------------------------------------------------------------------------------------------------
-
-
-def build(
-    name: str, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float], eps: float
-) -> torch.optim.Optimizer:
-    """The optimizer a recipe calls ``adamw``, ``muon``, ``bert_adamw``, ``lamb``, ``adamw_rms`` or ``adafactor``.
-
-    Each group brings its weight decay. ``adafactor`` takes neither ``betas`` nor ``eps``.
-    ValueError for another name, or for betas outside [0, 1).
-    """
-    if name == "adamw":
-        parameters = (p for group in groups for p in group["params"])
-        # None leaves the choice to torch; False would take its slowest loop.
-        fused = all(p.device.type in FUSED_DEVICES for p in parameters) or None
-        return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, weight_decay=0.0, fused=fused)
-    if name == "muon":
-        from ptk.muon import Muon  # which needs this module
-
-        return Muon(groups, lr, betas, eps)
-    if name == "bert_adamw":
-        return BertAdamW(groups, lr, betas, eps)
-    if name == "lamb":
-        return Lamb(groups, lr, betas, eps)
-    if name == "adamw_rms":
-        return AdamWRms(groups, lr, betas, eps)
-    if name == "adafactor":
-        return adafactor(groups, lr)
-    raise ValueError(f"train.optimizer {name!r} is unknown; use adamw, muon, bert_adamw, lamb, adamw_rms or adafactor")
+def adamw(groups: list[dict[str, Any]], lr: float, betas: tuple[float, float], eps: float) -> torch.optim.Optimizer:
+    """torch's own, in one pass over each parameter where the device can."""
+    parameters = (p for group in groups for p in group["params"])
+    # None leaves the choice to torch; False would take its slowest loop.
+    fused = all(p.device.type in FUSED_DEVICES for p in parameters) or None
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, weight_decay=0.0, fused=fused)
 
 
 class ExactState(torch.optim.Optimizer):
