@@ -131,69 +131,109 @@ def train(
     Raises DivergedError after ``max_bad_steps`` steps in a row without finite gradients, and Interrupted, with a
     checkpoint written, on SIGTERM or SIGINT.
     """
-    spec, objective, accelerator, beat = training.spec, training.objective, training.accelerator, training.beat
-    saved = state.window if accelerator.is_main_process else {}  # it holds the sums of all processes
-    window: Losses = {name: Mean(*map(torch.tensor, pair)) for name, pair in saved.items()}
-    every = spec.eval_every or max(1, steps // 10)
-    save_every = spec.save_every or every
-    clock = time.perf_counter() - state.seconds
-    training.strategy.module.train()
-
-    def score() -> bool:
-        """Validate, and say so. Was it the best so far, and is the best to be kept?"""
-        line = {"step": state.step, "split": "validation", **report(objective, validate())}
-        best = keeps_best(spec) and is_best(objective.rank(line), state)
-        line |= {"tokens": state.tokens, "seconds": round(state.seconds, 2)}
-        run.log(line)
-        show(line)
-        return best
-
     with Signals() as signals:
+        Loop(training, state, steps, run, saver, validate, show, signals).follow(loader)
+
+
+class Loop:
+    """What ``train`` keeps between steps, and what it does besides them."""
+
+    def __init__(
+        self,
+        training: Training,
+        state: State,
+        steps: int,
+        run: Run,
+        saver: Saver,
+        validate: Callable[[], Losses],
+        show: Callable[[dict[str, Any]], None],
+        signals: Signals,
+    ) -> None:
+        self.training, self.state, self.steps, self.run, self.saver = training, state, steps, run, saver
+        self.validate, self.show, self.signals = validate, show, signals
+        self.every = training.spec.eval_every or max(1, steps // 10)
+        self.save_every = training.spec.save_every or self.every
+        saved = state.window if training.accelerator.is_main_process else {}  # it holds the sums of all processes
+        self.window: Losses = {name: Mean(*map(torch.tensor, pair)) for name, pair in saved.items()}
+        self.clock = time.perf_counter() - state.seconds
+
+    def follow(self, loader: Iterable[list[Batch]]) -> None:
+        training, state, spec = self.training, self.state, self.training.spec
+        training.strategy.module.train()
         if state.due:  # the run was stopped before it
-            state.due, _ = False, score()
-        for batches in () if gives_up(state, spec, every) else loader:
-            losses, norm, (stop, save_now) = training.step(batches, state, (signals.stop, signals.save))
-            window = merge([window, losses])
-            state.seconds = time.perf_counter() - clock
-            step = state.step
-            if step % spec.log_every == 0 or step == steps:
-                line = {"step": step, "split": "train", **report(objective, reduced(window, accelerator))}
-                line |= {"lr": training.lr(step - 1), "grad_norm": norm, **pace(state)}
-                run.log(line)
-                show(line)
-                window, state.window_start = {}, (state.tokens, state.seconds)
-            if state.bad_steps >= spec.max_bad_steps + 16 * (accelerator.scaler is not None):
-                saver.wait()
-                beat(step, WAITING)
-                accelerator.wait_for_everyone()
-                raise DivergedError(diverged(step, state.bad_steps, run))
-            if accelerator.num_processes == 1:
-                stop = signals.stop
-            validated = step % every == 0 or step == steps
-            state.due = validated and bool(stop) and step < steps  # a run that must stop leaves it for later
-            best = score() if validated and not state.due else False
-            early = validated and not state.due and gives_up(state, spec, every)
-            if accelerator.num_processes == 1:
-                stop, save_now = signals.stop, signals.save
-            if step % save_every == 0 or step == steps or stop or save_now or best or early:
-                beat(step, "saving")
-                state.window = {name: tuple(mean) for name, mean in reduced(window, accelerator).items()}  # type: ignore[misc]
-                saver.save(state, training.strategy.weights(), training.strategy.states())
-                signals.save = 0
+            state.due, _ = False, self.score()
+        for batches in () if gives_up(state, spec, self.every) else loader:
+            losses, norm, flags = training.step(batches, state, (self.signals.stop, self.signals.save))
+            self.note(losses, norm)
+            last = state.step == self.steps
+            stop, _ = self.asked(flags)
+            validates = state.step % self.every == 0 or last
+            state.due = validates and bool(stop) and not last  # a run that must stop leaves it for later
+            validates = validates and not state.due
+            best = validates and self.score()
+            early = validates and gives_up(state, spec, self.every)
+            stop, save_now = self.asked(flags)
+            if state.step % self.save_every == 0 or last or stop or save_now or best or early:
+                self.save()
             if early:
                 break
-            if stop and step < steps:
-                saver.wait()
-                beat(step, WAITING)
-                accelerator.wait_for_everyone()  # a process that ends takes the others with it
-                raise Interrupted(f"stopped by {signal.Signals(stop).name} at step {step}; go on with --resume", stop)
-            if step % every == 0 or step % save_every == 0:
-                clock = time.perf_counter() - state.seconds  # validating and saving are not training
-            saver.check()
-            beat(step + 1, "reading")
-        saver.wait()
-        beat(state.step, WAITING)
-        accelerator.wait_for_everyone()  # the last checkpoint is there for all
+            if stop and not last:
+                self.all_saved()
+                text = f"stopped by {signal.Signals(stop).name} at step {state.step}; go on with --resume"
+                raise Interrupted(text, stop)
+            if state.step % self.every == 0 or state.step % self.save_every == 0:
+                self.clock = time.perf_counter() - state.seconds  # validating and saving are not training
+            self.saver.check()
+            training.beat(state.step + 1, "reading")
+        self.all_saved()
+
+    def note(self, losses: Losses, norm: float) -> None:
+        """Count what a step has done, and say it once in ``log_every`` steps. Raises DivergedError."""
+        state, spec = self.state, self.training.spec
+        self.window = merge([self.window, losses])
+        state.seconds = time.perf_counter() - self.clock
+        if state.step % spec.log_every == 0 or state.step == self.steps:
+            line = {"step": state.step, "split": "train", **report(self.training.objective, self.of_all())}
+            line |= {"lr": self.training.lr(state.step - 1), "grad_norm": norm, **pace(state)}
+            self.told(line)
+            self.window, state.window_start = {}, (state.tokens, state.seconds)
+        if state.bad_steps >= spec.max_bad_steps + 16 * (self.training.accelerator.scaler is not None):
+            self.all_saved()
+            raise DivergedError(diverged(state.step, state.bad_steps, self.run))
+
+    def of_all(self) -> Losses:
+        """The window's losses, of all processes."""
+        return reduced(self.window, self.training.accelerator)
+
+    def told(self, line: dict[str, Any]) -> None:
+        self.run.log(line)
+        self.show(line)
+
+    def asked(self, flags: Sequence[int]) -> Sequence[int]:
+        """The signals to stop and to save: what all processes have agreed on, of a single one those of now."""
+        return flags if self.training.accelerator.num_processes > 1 else (self.signals.stop, self.signals.save)
+
+    def score(self) -> bool:
+        """Validate, and say so. Was it the best so far, and is the best to be kept?"""
+        state, objective = self.state, self.training.objective
+        line = {"step": state.step, "split": "validation", **report(objective, self.validate())}
+        best = keeps_best(self.training.spec) and is_best(objective.rank(line), state)
+        self.told(line | {"tokens": state.tokens, "seconds": round(state.seconds, 2)})
+        return best
+
+    def save(self) -> None:
+        """Begin a checkpoint."""
+        strategy = self.training.strategy
+        self.training.beat(self.state.step, "saving")
+        self.state.window = {name: tuple(mean) for name, mean in self.of_all().items()}  # type: ignore[misc]
+        self.saver.save(self.state, strategy.weights(), strategy.states())
+        self.signals.save = 0
+
+    def all_saved(self) -> None:
+        """Wait until the last checkpoint is there for all: a process that ends takes the others with it."""
+        self.saver.wait()
+        self.training.beat(self.state.step, WAITING)
+        self.training.accelerator.wait_for_everyone()
 
 
 def keeps_best(spec: TrainSpec) -> bool:
