@@ -1,9 +1,10 @@
-"""The only loops: ``train`` and ``evaluate``. They know no objective and no task; step.py is one update of theirs."""
+"""The only loops: ``Loop.train`` and ``evaluate``. They know no objective and no task; step.py is one update."""
 
 import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,76 +117,65 @@ def end_to_end(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
 
 
-def train(
-    training: Training,
-    loader: Iterable[list[Batch]],
-    state: State,
-    steps: int,
-    run: Run,
-    saver: Saver,
-    validate: Callable[[], Losses],
-    show: Callable[[dict[str, Any]], None],
-) -> None:
-    """Train from ``state.step`` to ``steps``, which moves ``state``; log, validate and save on the way.
-
-    Raises DivergedError after ``max_bad_steps`` steps in a row without finite gradients, and Interrupted, with a
-    checkpoint written, on SIGTERM or SIGINT.
-    """
-    with Signals() as signals:
-        Loop(training, state, steps, run, saver, validate, show, signals).follow(loader)
-
-
+@dataclass
 class Loop:
-    """What ``train`` keeps between steps, and what it does besides them."""
+    """Training from ``state.step`` to ``steps``, which moves ``state``: updates, and the log, validations and
+    checkpoints between them."""
 
-    def __init__(
-        self,
-        training: Training,
-        state: State,
-        steps: int,
-        run: Run,
-        saver: Saver,
-        validate: Callable[[], Losses],
-        show: Callable[[dict[str, Any]], None],
-        signals: Signals,
-    ) -> None:
-        self.training, self.state, self.steps, self.run, self.saver = training, state, steps, run, saver
-        self.validate, self.show, self.signals = validate, show, signals
-        self.every = training.spec.eval_every or max(1, steps // 10)
-        self.save_every = training.spec.save_every or self.every
-        saved = state.window if training.accelerator.is_main_process else {}  # it holds the sums of all processes
+    training: Training
+    state: State
+    steps: int
+    run: Run
+    saver: Saver
+    validate: Callable[[], Losses]
+    show: Callable[[dict[str, Any]], None]
+    """Is given every line that is logged."""
+    signals: Signals = field(default_factory=Signals)
+
+    def __post_init__(self) -> None:
+        self.every = self.training.spec.eval_every or max(1, self.steps // 10)
+        self.save_every = self.training.spec.save_every or self.every
+        saved = self.state.window if self.training.accelerator.is_main_process else {}  # the sums of all processes
         self.window: Losses = {name: Mean(*map(torch.tensor, pair)) for name, pair in saved.items()}
-        self.clock = time.perf_counter() - state.seconds
+        self.clock = time.perf_counter() - self.state.seconds
 
-    def follow(self, loader: Iterable[list[Batch]]) -> None:
-        training, state, spec = self.training, self.state, self.training.spec
-        training.strategy.module.train()
-        if state.due:  # the run was stopped before it
-            state.due, _ = False, self.score()
-        for batches in () if gives_up(state, spec, self.every) else loader:
-            losses, norm, flags = training.step(batches, state, (self.signals.stop, self.signals.save))
-            self.note(losses, norm)
-            last = state.step == self.steps
-            stop, _ = self.asked(flags)
-            validates = state.step % self.every == 0 or last
-            state.due = validates and bool(stop) and not last  # a run that must stop leaves it for later
-            validates = validates and not state.due
-            best = validates and self.score()
-            early = validates and gives_up(state, spec, self.every)
-            stop, save_now = self.asked(flags)
-            if state.step % self.save_every == 0 or last or stop or save_now or best or early:
-                self.save()
-            if early:
-                break
-            if stop and not last:
-                self.all_saved()
-                text = f"stopped by {signal.Signals(stop).name} at step {state.step}; go on with --resume"
-                raise Interrupted(text, stop)
-            if state.step % self.every == 0 or state.step % self.save_every == 0:
-                self.clock = time.perf_counter() - state.seconds  # validating and saving are not training
+    def train(self, loader: Iterable[list[Batch]]) -> None:
+        """Raises DivergedError after ``max_bad_steps`` steps in a row without finite gradients, and Interrupted, with a
+        checkpoint written, on SIGTERM or SIGINT."""
+        with self.signals:
+            self.training.strategy.module.train()
+            if self.state.due:  # the run was stopped before it
+                self.state.due, _ = False, self.score()
+            for batches in () if gives_up(self.state, self.training.spec, self.every) else loader:
+                if self.step(batches):
+                    break
+            self.all_saved()
+
+    def step(self, batches: Sequence[Batch]) -> bool:
+        """One update, and what is due after it. Is it the last one, since others would be no better?"""
+        state, signals = self.state, self.signals
+        losses, norm, flags = self.training.step(batches, state, (signals.stop, signals.save))
+        self.note(losses, norm)
+        last = state.step == self.steps
+        stop, _ = self.asked(flags)
+        validates = state.step % self.every == 0 or last
+        state.due = validates and bool(stop) and not last  # a run that must stop leaves it for later
+        validates = validates and not state.due
+        best = validates and self.score()
+        early = validates and gives_up(state, self.training.spec, self.every)
+        stop, save_now = self.asked(flags)
+        if state.step % self.save_every == 0 or last or stop or save_now or best or early:
+            self.save()
+        if stop and not last and not early:
+            self.all_saved()
+            text = f"stopped by {signal.Signals(stop).name} at step {state.step}; go on with --resume"
+            raise Interrupted(text, stop)
+        if state.step % self.every == 0 or state.step % self.save_every == 0:
+            self.clock = time.perf_counter() - state.seconds  # validating and saving are not training
+        if not early:
             self.saver.check()
-            training.beat(state.step + 1, "reading")
-        self.all_saved()
+            self.training.beat(state.step + 1, "reading")
+        return early
 
     def note(self, losses: Losses, norm: float) -> None:
         """Count what a step has done, and say it once in ``log_every`` steps. Raises DivergedError."""

@@ -220,7 +220,7 @@ def run_loop(session: Session, training: Training, state: State, validate: Calla
             if run.writes and line["step"] < made.steps:
                 made.prepare_next(line["step"], ahead)
 
-        engine.train(training, loader, state, made.steps, run, saver, validate, show)
+        engine.Loop(training, state, made.steps, run, saver, validate, show).train(loader)
 
 
 def tracked(session: Session) -> Callable[[Mapping[str, Any]], None]:

@@ -4,13 +4,19 @@ The same rows in the same order, bf16 aside: losses of every step under a fallin
 clipping, and the weights at the end.
 """
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from conftest import sections_of
 from running import session
 from tiny_tasks import write_recipe
 from torch import nn
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer
+
+sys.path.append(str(Path(__file__).parent / "bench"))
+from by_trainer import arguments  # type: ignore[import-not-found]
 
 from ptk import engine
 from ptk.checkpoint import State
@@ -43,8 +49,8 @@ def by_trainer(model: torch.nn.Module, batches: list[Batch], folder) -> list[flo
             losses.append(float(loss))
             return loss
 
-    settings = TrainingArguments(
-        output_dir=str(folder),
+    settings = arguments(
+        folder,
         max_steps=len(batches),
         per_device_train_batch_size=1,
         learning_rate=1e-3,
@@ -54,12 +60,6 @@ def by_trainer(model: torch.nn.Module, batches: list[Batch], folder) -> list[flo
         lr_scheduler_type="linear",
         train_sampling_strategy="sequential",
         remove_unused_columns=False,
-        dataloader_pin_memory=False,
-        save_strategy="no",
-        logging_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=True,
     )
     Told(model, settings, lambda one: one[0], batches).train()
     return losses

@@ -26,6 +26,7 @@ from typing import Any
 
 import finetune
 import numpy as np
+from by_trainer import arguments
 
 NER = finetune.SHARED.parent / "ner_wnut17"
 TASKS = {"mrpc": 1e-4, "wnut17": 3e-4}  # and their learning rates
@@ -68,7 +69,6 @@ def tagged(way: str, model_name: str, out: Path, examples: int | None) -> float:
         AutoTokenizer,
         DataCollatorForTokenClassification,
         Trainer,
-        TrainingArguments,
         set_seed,
     )
 
@@ -91,8 +91,8 @@ def tagged(way: str, model_name: str, out: Path, examples: int | None) -> float:
     set_seed(1)
     model = AutoModelForTokenClassification.from_pretrained(model_name, num_labels=len(names))
     steps = -(-len(train) // finetune.BATCH)
-    settings = TrainingArguments(
-        output_dir=str(out),
+    settings = arguments(
+        out,
         num_train_epochs=1,
         per_device_train_batch_size=finetune.BATCH,
         per_device_eval_batch_size=64,
@@ -101,10 +101,6 @@ def tagged(way: str, model_name: str, out: Path, examples: int | None) -> float:
         warmup_steps=round(finetune.WARMUP * steps),
         bf16=bf16,
         train_sampling_strategy=sampling,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=True,
     )
     made = Trainer(model, settings, DataCollatorForTokenClassification(tokenizer), features(train), features(dev))
     made.train()

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from by_trainer import arguments
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "glue"
 TASKS = {  # folder, epochs, learning rate: CoLA has to be learned slowly, with fewer steps it stays at Matthews 0
@@ -72,7 +73,6 @@ def trainer(task: str, seed: int, model_name: str, out: Path, way: str, examples
         AutoTokenizer,
         DataCollatorWithPadding,
         Trainer,
-        TrainingArguments,
     )
 
     tokenizer = AutoTokenizer.from_pretrained(model_name)
@@ -98,8 +98,8 @@ def trainer(task: str, seed: int, model_name: str, out: Path, way: str, examples
     set_seed(seed)
     model = AutoModelForSequenceClassification.from_pretrained(model_name, num_labels=1 if regression else 2)
     steps = epochs * -(-len(train) // BATCH)
-    settings = TrainingArguments(
-        output_dir=str(out),
+    settings = arguments(
+        out,
         num_train_epochs=epochs,
         per_device_train_batch_size=BATCH,
         per_device_eval_batch_size=64,
@@ -109,10 +109,6 @@ def trainer(task: str, seed: int, model_name: str, out: Path, way: str, examples
         seed=seed,
         bf16=bf16,
         train_sampling_strategy=sampling,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=True,
     )
     made = Trainer(model, settings, DataCollatorWithPadding(tokenizer), train, dev)
     began = time.perf_counter()

@@ -12,6 +12,7 @@ from importlib import util
 from typing import Any, NamedTuple
 
 import torch
+from by_trainer import arguments
 from speed_cases import CLIP, EPS, LR, RTD, WEIGHT_DECAY
 from torch import Tensor, nn
 
@@ -69,7 +70,7 @@ def trainer(made: nn.Module, batches: Sequence[Batch], steps: int, precision: st
     Not grouped by length: the order would be another one, and no step's loss could be compared. At most a fifth is
     there to gain: of the positions of BERT, ALBERT and ELECTRA 77 to 96 % are text, of a decoder's and T5's all.
     """
-    from transformers import Trainer, TrainerCallback, TrainingArguments, default_data_collator
+    from transformers import Trainer, TrainerCallback, default_data_collator
 
     done = Trained([], [])
 
@@ -84,8 +85,8 @@ def trainer(made: nn.Module, batches: Sequence[Batch], steps: int, precision: st
             return loss
 
     with tempfile.TemporaryDirectory() as out:
-        settings = TrainingArguments(
-            output_dir=out,
+        settings = arguments(
+            out,
             max_steps=steps,
             per_device_train_batch_size=len(batches[0]["input_ids"]),
             train_sampling_strategy="sequential",
@@ -97,12 +98,6 @@ def trainer(made: nn.Module, batches: Sequence[Batch], steps: int, precision: st
             bf16=precision == "bf16",
             torch_compile=compiled,
             remove_unused_columns=False,
-            dataloader_pin_memory=False,  # there is no device to copy to
-            save_strategy="no",
-            logging_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            use_cpu=True,
         )
         rows: Any = examples(batches)  # whatever has a length and items is a data set
         Told(made, settings, default_data_collator, rows, callbacks=[Clock()]).train()

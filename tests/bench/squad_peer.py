@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from by_trainer import arguments
 from squad_data import Question
 
 LENGTH, OVERLAP = 384, 128  # of windows: run_qa's doc_stride is what two of them share
@@ -74,7 +75,6 @@ def train(questions: Sequence[Question], model_name: str, out: Path, way: str, s
         AutoTokenizer,
         DataCollatorWithPadding,
         Trainer,
-        TrainingArguments,
         default_data_collator,
         set_seed,
     )
@@ -84,21 +84,17 @@ def train(questions: Sequence[Question], model_name: str, out: Path, way: str, s
     rows = [features(window, labels=True) for window in windows(questions, tokenizer, padding)]
     set_seed(setting["seed"])
     model = AutoModelForQuestionAnswering.from_pretrained(model_name)
-    arguments = TrainingArguments(
-        output_dir=str(out),
+    settings = arguments(
+        out,
         num_train_epochs=setting["epochs"],
         per_device_train_batch_size=setting["batch"],
         per_device_eval_batch_size=64,
         learning_rate=setting["lr"],
         seed=setting["seed"],
         bf16=bf16,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=True,
     )
     collate = default_data_collator if padding else DataCollatorWithPadding(tokenizer)
-    made = Trainer(model, arguments, collate, rows)
+    made = Trainer(model, settings, collate, rows)
     began = time.perf_counter()
     made.train()
     return made, tokenizer, time.perf_counter() - began, len(rows)
