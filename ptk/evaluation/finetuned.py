@@ -24,7 +24,7 @@ from ptk.models import checks, load
 from ptk.prediction import head
 from ptk.progress import Talk
 from ptk.recipe import Recipe, TaskSpec
-from ptk.tasks import predictions, prepare, scores, store
+from ptk.tasks import prediction_reading, prepare, scores, store
 from ptk.tasks.examples import Examples, Questions
 from ptk.tasks.task import Task
 
@@ -204,7 +204,7 @@ def score(spec: TaskSpec, file: Path, split: str, out: Path | None = None) -> di
 
 def metrics_of_file(task: Task, file: Path, examples: Examples) -> dict[str, float]:
     """The task's metrics of somebody's labels. Raises RecipeError for a split without labels to score them by."""
-    predicted = predictions.read(task, file, examples)
+    predicted = prediction_reading.read(task, file, examples)
     if not examples.labelled:
         raise RecipeError(f"--data: {examples.path} has no labels to score {file} by; name a file that has")
     has = examples.has_label

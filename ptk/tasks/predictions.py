@@ -1,4 +1,4 @@
-"""Official prediction files: written from what a model says, and anybody's read back to be scored.
+"""Official prediction files, written from what a model says; ``prediction_reading.py`` reads anybody's.
 
 ==================== ===============================================================================================
 GLUE, test           ``index<TAB>prediction`` in the task's own file name; labels as in the task's files: strings for
@@ -14,10 +14,9 @@ everything else      JSON lines in the order of the examples: ``{"label", "proba
 
 import io
 import json
-import math
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain, pairwise
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ import numpy as np
 
 from ptk import files
 from ptk.data.decoding import COMPRESSED, find_encoding, open_bytes
-from ptk.errors import DataError, RecipeError
+from ptk.errors import RecipeError
 from ptk.tasks.examples import Examples
 from ptk.tasks.files.tables import format_of, is_table
 from ptk.tasks.task import Task
@@ -61,18 +60,6 @@ def write(
         rows = _rows(task, examples, predicted, probability)
         files.write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return path
-
-
-def read(task: Task, path: Path, examples: Examples) -> np.ndarray:
-    """The predictions in somebody's file, as ``write`` takes them. Each label may go by its name or the file's value.
-
-    Raises DataError, with the line, for what is missing, doubled or no label.
-    """
-    if path.suffix == ".jsonl":
-        return _read_rows(task, path, examples)
-    if task.kind == "tagging":
-        return _read_column(path, examples)
-    return _read_official(task, path, examples)
 
 
 def glue_zip(folder: Path, out: Path, wnli_majority: bool = False) -> tuple[str, ...]:
@@ -132,7 +119,7 @@ def _goes_on(before: str, after: str) -> bool:
 def _official(task: Task, examples: Examples, predicted: np.ndarray) -> Iterator[str]:
     if task.kind == "regression":
         return _indexed([f"{score:.3f}" for score in np.clip(predicted, 0, 5)])
-    values = _values(task, examples)
+    values = file_values(task, examples)
     return _indexed([values[label] for label in predicted])
 
 
@@ -142,7 +129,7 @@ def _indexed(values: Sequence[str]) -> Iterator[str]:
         yield f"{index}\t{value}"
 
 
-def _values(task: Task, examples: Examples) -> list[str]:
+def file_values(task: Task, examples: Examples) -> list[str]:
     """By id, what the task's files call each label. Raises RecipeError for a label that is none of the task's."""
     own = dict(zip(task.names, task.values, strict=True))
     if not own:
@@ -170,7 +157,7 @@ def _rows(
     elif task.kind == "regression":
         yield from ({"score": round(float(score), 6)} for score in predicted)
     elif task.kind == "multiple_choice":
-        values = _values(task, examples)
+        values = file_values(task, examples)
         for choice, more in zip(predicted, sure, strict=True):
             yield {"choice": int(choice), **({"label": values[choice]} if values else {}), **more}
     else:
@@ -188,7 +175,7 @@ def _suffix(path: str) -> str:
     return suffixes[-1] if suffixes else ".txt"
 
 
-def _lines(path: str | Path) -> tuple[list[str], str]:
+def file_lines(path: str | Path) -> tuple[list[str], str]:
     """The lines of a file with their line ends but LF, and its encoding; bytes that do not decode survive."""
     encoding = find_encoding(str(path), ("utf-8",))[0]
     with open_bytes(str(path)) as file:
@@ -197,7 +184,7 @@ def _lines(path: str | Path) -> tuple[list[str], str]:
 
 def _with_column(examples: Examples, predicted: np.ndarray) -> bytes:
     """The input file with the prediction at the end of every word's line, after the separator that the file has."""
-    lines, encoding = _lines(examples.path)
+    lines, encoding = file_lines(examples.path)
     words = (examples.lines - 1).tolist()
     separator = "\t" if any("\t" in lines[at] for at in words) else " "
     labels = over_blanks(examples, predicted) if examples.characters else predicted
@@ -205,108 +192,3 @@ def _with_column(examples: Examples, predicted: np.ndarray) -> bytes:
         text = lines[at].removesuffix("\r")
         lines[at] = text + separator + examples.names[label] + lines[at][len(text) :]
     return "\n".join(lines).encode(encoding, "surrogateescape")
-
-
-def _read_column(path: Path, examples: Examples) -> np.ndarray:
-    lines, _ = _lines(path)
-    expected, _ = _lines(examples.path)
-    if len(lines) != len(expected):
-        raise DataError(
-            f"{path}: {len(lines):,} lines, {examples.path} has {len(expected):,}; give that file with a column more, "
-            "the prediction"
-        )
-    ids = {name: label for label, name in enumerate(examples.names)}
-    said = ((number, lines[number - 1].split()[-1:] or [""]) for number in examples.lines.tolist())
-    return np.array([_id(path, number, value, ids) for number, [value] in said], np.int64)
-
-
-def _read_official(task: Task, path: Path, examples: Examples) -> np.ndarray:
-    """``index<TAB>prediction`` in any order, each index once."""
-    rows = [line.removesuffix("\r") for line in _text_lines(path)]
-    if not rows or rows[0].split("\t") != HEADER.split("\t"):
-        raise DataError(f"{path}:1: the header is {rows[0] if rows else ''!r}, not index<TAB>prediction")
-    parse = _parser(task, path, examples)
-    found: dict[int, int | float] = {}
-    for number, row in enumerate(rows[1:], 2):
-        index, _, value = row.partition("\t")
-        if not index.isdecimal() or int(index) >= len(examples) or int(index) in found:
-            why = (
-                "comes twice"
-                if index.isdecimal() and int(index) in found
-                else f"is not one of 0 to {len(examples) - 1}"
-            )
-            raise DataError(f"{path}:{number}: index {index!r} {why}")
-        found[int(index)] = parse(number, value)
-    if missing := sorted({*range(len(examples))} - found.keys()):
-        raise DataError(
-            f"{path}: no prediction for index {missing[0]} ({len(missing):,} missing of {len(examples):,} in "
-            f"{examples.path})"
-        )
-    return np.array([found[index] for index in range(len(examples))], examples.labels.dtype)
-
-
-def _read_rows(task: Task, path: Path, examples: Examples) -> np.ndarray:
-    """JSON lines as ``write`` makes them, one an example."""
-    rows = _text_lines(path)
-    if len(rows) != len(examples):
-        raise DataError(f"{path}: {len(rows):,} predictions for the {len(examples):,} examples of {examples.path}")
-    parse = _parser(task, path, examples)
-    found = [_of_row(task, path, number, row, examples, parse) for number, row in enumerate(rows, 1)]
-    return np.array([*chain(*found)] if task.kind == "tagging" else found, examples.labels.dtype)
-
-
-def _of_row(
-    task: Task, path: Path, number: int, row: str, examples: Examples, parse: Callable[[int, Any], int | float]
-) -> Any:
-    key = {"regression": "score", "multi_label": "labels", "tagging": "labels", "multiple_choice": "choice"}
-    wanted = key.get(task.kind, "label")
-    try:
-        value = json.loads(row)[wanted]
-    except (ValueError, TypeError, KeyError, IndexError):
-        raise DataError(f'{path}:{number}: not a JSON object with "{wanted}"') from None
-    if wanted != "labels":
-        return parse(number, value)
-    if not isinstance(value, list):
-        raise DataError(f'{path}:{number}: "labels" is {value!r}, not a list')
-    ids = [int(parse(number, each)) for each in value]
-    if task.kind == "multi_label":
-        return np.isin(np.arange(len(examples.names)), ids)
-    if len(ids) != (words := len(examples.texts[number - 1])):
-        raise DataError(f"{path}:{number}: {len(ids)} labels for {words} words")
-    return ids
-
-
-def _parser(task: Task, path: Path, examples: Examples) -> Callable[[int, Any], int | float]:
-    """(line, value) -> the score, the choice, or the label's id."""
-    ids = {name: label for label, name in enumerate(examples.names)}
-    ids |= {value: label for label, value in enumerate(_values(task, examples))}
-
-    def score(number: int, value: Any) -> float:
-        try:
-            found = float(value)
-        except (TypeError, ValueError):
-            found = math.nan
-        if not math.isfinite(found):
-            raise DataError(f"{path}:{number}: score {value!r} is not a number")
-        return found
-
-    def choice(number: int, value: Any) -> int:
-        of = len(examples.texts[number - 1]) - 1
-        if type(value) is not int or not 0 <= value < of:
-            raise DataError(f"{path}:{number}: choice {value!r} is not one of 0 to {of - 1}")
-        return value
-
-    if task.kind == "regression":
-        return score
-    return choice if task.kind == "multiple_choice" else lambda number, value: _id(path, number, value, ids)
-
-
-def _id(path: Path, number: int, value: Any, ids: Mapping[str, int]) -> int:
-    if not isinstance(value, str) or value not in ids:
-        raise DataError(f"{path}:{number}: label {value!r} is none of {', '.join(ids)}")
-    return ids[value]
-
-
-def _text_lines(path: Path) -> list[str]:
-    lines, _ = _lines(path)
-    return lines if lines[-1] else lines[:-1]

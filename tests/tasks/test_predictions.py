@@ -12,7 +12,8 @@ import pytest
 from ptk.errors import DataError, DiskError, RecipeError
 from ptk.tasks import find
 from ptk.tasks.examples import Examples
-from ptk.tasks.predictions import SUBMISSION, glue_zip, over_blanks, read, write
+from ptk.tasks.prediction_reading import read
+from ptk.tasks.predictions import SUBMISSION, glue_zip, over_blanks, write
 from ptk.tasks.task import Columns, Task
 
 NER = ("O", "B-PER", "I-PER", "B-LOC")
