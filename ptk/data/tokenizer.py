@@ -6,7 +6,6 @@ never the special token, unless the caller asks for it.
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,29 +16,17 @@ from typing import Any
 import numpy as np
 import tokenizers
 import xxhash
-from tokenizers import AddedToken, decoders
+from tokenizers import AddedToken
 
-from ptk.data import alignment, frames
+from ptk.data import alignment, frames, word_starts
 from ptk.data.frames import Around, Frame
 from ptk.data.word_cache import WordCache, words_of
 from ptk.errors import DataError
 
 KINDS = {"WordPiece": "wordpiece", "BPE": "bpe", "Unigram": "unigram", "WordLevel": "word"}
 ROLE_OF = {"[CLS]": "cls", "[SEP]": "sep", "[MASK]": "mask"}  # of tokens that are added by these names
-IDEOGRAPHS = ("\u3400\u4dbf", "\u4e00\u9fff", "\uf900\ufaff", "\U00020000\U0002a6df", "\U0002a700\U0002ceaf")
-IDEOGRAPHS += ("\U0002f800\U0002fa1f",)  # first and last of each block
 # Parts of tokenizer.json that no id without special tokens depends on.
 NOT_IDS = ("version", "truncation", "padding", "post_processor", "decoder")
-
-
-def is_punctuation(char: str) -> bool:
-    """Whether BERT splits ``char`` off: ASCII but letters, digits and blanks, or category P* (TOK-2)."""
-    return unicodedata.category(char)[0] == "P" or char in "$+<=>^`|~"
-
-
-def is_ideograph(char: str) -> bool:
-    """Whether ``char`` is a CJK ideograph, each of which BERT takes for a word (TOK-1)."""
-    return any(first <= char <= last for first, last in IDEOGRAPHS)
 
 
 def _id_of(role: str) -> cached_property[int | None]:
@@ -213,20 +200,7 @@ class Tokenizer:
         WordPiece: it has no ``##``. Otherwise: it begins with a blank (Ġ, ▁, a newline) or an ideograph, or is
         punctuation, so that letters right after punctuation count as part of its word. Special tokens start one.
         """
-        model = json.loads(self.spec)["model"]
-        if model.get("end_of_word_suffix"):
-            suffix = model["end_of_word_suffix"]
-            raise DataError(f"a vocabulary that marks ends of words ({suffix}) has no word starts; mask tokens")
-        pieces = self.tokens(range(self.vocab_size))
-        if model["type"] == "WordPiece":
-            starts = [not piece.startswith(model["continuing_subword_prefix"]) for piece in pieces]
-        elif model["type"] == "WordLevel":
-            starts = [True] * len(pieces)
-        else:
-            byte_level = "ByteLevel" in self.spec_types
-            texts = (decoders.ByteLevel().decode([p]) if byte_level else p.replace("▁", " ") for p in pieces)
-            starts = [text[:1].isspace() or is_ideograph(text[:1]) or all(map(is_punctuation, text)) for text in texts]
-        result = np.array(starts, dtype=bool)
+        result = np.array(word_starts.found(self), dtype=bool)
         result[list(self.special_ids)] = True
         result.flags.writeable = False
         return result

@@ -16,9 +16,10 @@ from collections.abc import Iterable, Iterator, Mapping
 import tokenizers
 
 from ptk.data.adjacent_pairs import Pairs
-from ptk.data.tokenizer import Tokenizer, from_library, is_punctuation, with_unreachable_specials
+from ptk.data.tokenizer import Tokenizer, from_library, with_unreachable_specials
 from ptk.data.tokenizer_training import ALPHABET_SHARE, MIN_COUNT
 from ptk.data.word_counts import characters, count_words, left_out
+from ptk.data.word_starts import is_punctuation
 from ptk.errors import RecipeError
 
 CHUNK = 100_000  # characters of a text that are cut into words at once

@@ -15,9 +15,10 @@ import sentencepiece
 import tokenizers
 from transformers import AutoTokenizer
 
-from ptk.data.tokenizer import Tokenizer, is_punctuation, load
+from ptk.data.tokenizer import Tokenizer, load
 from ptk.data.tokenizer_training import SENTINELS, train
 from ptk.data.word_counts import alphabet
+from ptk.data.word_starts import is_punctuation
 from ptk.errors import DataError, RecipeError
 from ptk.recipe import TokenizerSpec
 

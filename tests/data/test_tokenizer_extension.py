@@ -21,9 +21,10 @@ from tokenizers import models, pre_tokenizers
 
 from ptk import recipe_file
 from ptk.data import corpus, prepare, tokenizer_extension
-from ptk.data.tokenizer import Tokenizer, from_library, is_punctuation, load
+from ptk.data.tokenizer import Tokenizer, from_library, load
 from ptk.data.tokenizer_extension import extend, likely, spelling
 from ptk.data.tokenizer_training import train
+from ptk.data.word_starts import is_punctuation
 from ptk.errors import DataError, RecipeError
 from ptk.progress import Talk
 from ptk.recipe import CorpusSource, TokenizerSpec
