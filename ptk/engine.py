@@ -137,7 +137,7 @@ class Loop:
         self.save_every = self.training.spec.save_every or self.every
         saved = self.state.window if self.training.accelerator.is_main_process else {}  # the sums of all processes
         self.window: Losses = {name: Mean(*map(torch.tensor, pair)) for name, pair in saved.items()}
-        self.clock = time.perf_counter() - self.state.seconds
+        self.go_on()
 
     def train(self, loader: Iterable[list[Batch]]) -> None:
         """Raises DivergedError after ``max_bad_steps`` steps in a row without finite gradients, and Interrupted, with a
@@ -146,6 +146,7 @@ class Loop:
             self.training.strategy.module.train()
             if self.state.due:  # the run was stopped before it
                 self.state.due, _ = False, self.score()
+                self.go_on()
             for batches in () if gives_up(self.state, self.training.spec, self.every) else loader:
                 if self.step(batches):
                     break
@@ -164,18 +165,23 @@ class Loop:
         best = validates and self.score()
         early = validates and gives_up(state, self.training.spec, self.every)
         stop, save_now = self.asked(flags)
-        if state.step % self.save_every == 0 or last or stop or save_now or best or early:
+        saves = state.step % self.save_every == 0 or last or stop or save_now or best or early
+        if saves:
             self.save()
         if stop and not last and not early:
             self.all_saved()
             text = f"stopped by {signal.Signals(stop).name} at step {state.step}; go on with --resume"
             raise Interrupted(text, stop)
-        if state.step % self.every == 0 or state.step % self.save_every == 0:
-            self.clock = time.perf_counter() - state.seconds  # validating and saving are not training
+        if validates or saves:
+            self.go_on()
         if not early:
             self.saver.check()
             self.training.beat(state.step + 1, "reading")
         return early
+
+    def go_on(self) -> None:
+        """Let the clock go on from where the last step ended: validating and saving are not training."""
+        self.clock = time.perf_counter() - self.state.seconds
 
     def note(self, losses: Losses, norm: float) -> None:
         """Count what a step has done, and say it once in ``log_every`` steps. Raises DivergedError."""

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -118,10 +119,48 @@ def test_a_loaded_state_goes_on_bit_for_bit():
         one.step()
     assert torch.equal(matrix, other_matrix)
     assert torch.equal(vector, other_vector)
-    give_gradients(matrix, seed=4)
-    before = other_matrix.detach().clone()
+
+
+def test_a_loaded_state_is_not_shared():
+    matrix, vector, optimizer = made()
+    give_gradients(matrix, vector, seed=1)
     optimizer.step()
-    assert torch.equal(other_matrix, before)  # nothing is shared
+    other_matrix, other_vector, other = made()
+    other.load_state_dict(optimizer.state_dict())
+    before = copy.deepcopy([other.state[p] for p in (other_matrix, other_vector)])
+    give_gradients(matrix, vector, seed=2)
+    optimizer.step()
+    after = [other.state[p] for p in (other_matrix, other_vector)]
+    for state, was in zip(after, before, strict=True):
+        assert all(torch.equal(state[name], was[name]) for name in was)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_a_copy_goes_on_alone(copied):
+    matrix, vector, optimizer = made()
+    give_gradients(matrix, vector, seed=1)
+    optimizer.step()
+    other = copied(optimizer)
+    (other_matrix,), (other_vector,) = (group["params"] for group in other.param_groups)
+    for one, parameters in ((optimizer, (matrix, vector)), (other, (other_matrix, other_vector))):
+        give_gradients(*parameters, seed=2)
+        one.step()
+    assert torch.equal(matrix, other_matrix)
+    assert torch.equal(vector, other_vector)
+    assert other_matrix is not matrix
+
+
+def test_groups_keep_their_own_rates_and_what_has_no_gradient_is_left_alone():
+    a, b, c = (nn.Parameter(torch.ones(3, 3)) for _ in range(3))
+    groups = [{"params": [a], "lr_scale": 0.5, "from_step": 3, "weight_decay": 0.1}, {"params": [b, c]}]
+    optimizer = optim.build("muon", muon.divided(groups, {a, b, c}), LR, BETAS, EPS)
+    optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    assert [group.get("lr_scale") for group in optimizer.param_groups] == [0.5, None]
+    b.grad = torch.eye(3)
+    optimizer.step()
+    assert torch.equal(a.detach(), torch.ones(3, 3))
+    assert torch.equal(c.detach(), torch.ones(3, 3))
+    assert not torch.equal(b.detach(), torch.ones(3, 3))
 
 
 @pytest.mark.parametrize("chosen", [True, False])

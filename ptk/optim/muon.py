@@ -14,7 +14,8 @@ from ptk.optim import ours
 
 
 def matrices(model: nn.Module) -> set[nn.Parameter]:
-    """Weights that multiply activations: of linear layers, but neither embeddings nor what gives scores of words."""
+    """Weights that multiply activations: of linear layers, those of task heads among them, but neither embeddings nor
+    what gives scores of words."""
     from transformers.pytorch_utils import Conv1D
 
     modules = list(model.modules())
@@ -64,8 +65,12 @@ class Muon(ours.ExactState):
             part.param_groups = [group for group in self.param_groups if group["matrices"] == of_matrices]
             part.state = self.state
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict(state_dict)
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "parts": self.parts}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Of a copy, and of a loaded state."""
+        super().__setstate__(state)
         self.share()
 
     def step(self, closure: Any = None) -> Any:

@@ -32,7 +32,7 @@ def adamw(groups: list[dict[str, Any]], lr: float, betas: tuple[float, float], e
 
 
 class ExactState(torch.optim.Optimizer):
-    """An optimizer whose loaded state is the saved one bit for bit: fp32 whatever the parameters are."""
+    """An optimizer whose loaded state is the saved one bit for bit, whatever dtype the parameters are."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As torch's, which casts state to the parameter's dtype; here it keeps its own, and is copied."""

@@ -73,9 +73,10 @@ def config(train: TrainSpec, precision: str) -> dict[str, Any]:
     Raises RecipeError for what DeepSpeed cannot do as promised elsewhere, and where it is not installed.
     """
     if train.optimizer not in OPTIMIZERS:
+        other = "ddp" if train.optimizer in parallel.WITHOUT else "fsdp"
         raise RecipeError(
             f"train.optimizer: {train.optimizer} needs each tensor whole, but DeepSpeed cuts them up; "
-            f"use {' or '.join(OPTIMIZERS)}, or train.parallel=fsdp"
+            f"use {' or '.join(OPTIMIZERS)}, or train.parallel={other}"
         )
     if precision == "fp16":
         raise RecipeError(

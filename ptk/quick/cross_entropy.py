@@ -20,7 +20,8 @@ def scores(
     the most probable entry, of equal ones the first. Products are of the autocast type, sums fp32.
 
     ``writes_gradient``: backward adds to ``weight.grad`` itself. Torch would wait until an embedding with the same
-    weight has made a gradient of its own, and then add the two.
+    weight has made a gradient of its own, and then add the two. Hooks of the weight and ``torch.autograd.grad`` do
+    not see it then.
     """
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(weight):
         raise IndexError(f"labels from {int(labels.min())} to {int(labels.max())}, of {len(weight)} entries")
@@ -42,7 +43,7 @@ class Scores(torch.autograd.Function):
         learning: bool,
         writes_gradient: bool,
     ) -> Tensor:
-        ctx.writes_gradient = writes_gradient
+        ctx.weight, ctx.writes_gradient = weight, writes_gradient  # itself, which saved tensors need not be
         ctx.dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else hidden.dtype
         needed = tuple(learning and each for each in ctx.needs_input_grad[:3])  # torch asks for them without too
         found, *ctx.gradients = computed(hidden, weight, bias, labels, None, ctx.dtype, needed)
@@ -61,8 +62,8 @@ class Scores(torch.autograd.Function):
         like = (hidden, weight, bias)
         of_each = [each if each is None else each.to(one.dtype) for each, one in zip(made, like, strict=True)]
         if ctx.writes_gradient and of_each[1] is not None:
-            weight.grad = of_each[1] if weight.grad is None else weight.grad.add_(of_each[1])
-            of_each[1] = None
+            more, of_each[1] = of_each[1], None
+            ctx.weight.grad = more if ctx.weight.grad is None else ctx.weight.grad.add_(more)
         return *of_each, None, None, None
 
 

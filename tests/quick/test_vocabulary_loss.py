@@ -1,5 +1,8 @@
 """The loss over a vocabulary without its logits, beside the one with them."""
 
+from contextlib import nullcontext
+from functools import partial
+
 import pytest
 import torch
 import transformers
@@ -10,7 +13,7 @@ from transformers import BertConfig, BertForMaskedLM
 from ptk.models import next_token, vocabulary
 from ptk.models.labelled import forward_at
 from ptk.objectives.losses import by_member, of_logits, summed
-from ptk.quick import Quick, cross_entropy
+from ptk.quick import Quick, cross_entropy, embedding
 
 N, D, V = 70, 16, 130
 
@@ -117,6 +120,37 @@ def test_a_model_is_run_without_its_logits():
     for name, gradient in ours.items():
         torch.testing.assert_close(gradient, theirs[name], rtol=1e-5, atol=1e-6, msg=name)
     assert "forward" not in vars(model.get_output_embeddings())
+
+
+@pytest.mark.parametrize("gathers", [False, True])
+@pytest.mark.parametrize("hooked", [False, True])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_gradients_of_a_tied_weight_add_up(monkeypatch, gathers, hooked, frozen):
+    """Those of its two uses, of two backward passes; written by the pieces or, where others gather them, by torch."""
+    monkeypatch.setattr(embedding, "LEAST", 1)
+    torch.manual_seed(0)
+    model, batches = bert(), [(torch.randint(0, V, (3, 8)), torch.randint(0, V, (3, 2))) for _ in range(2)]
+    weight = model.get_output_embeddings().weight
+    assert weight is model.get_input_embeddings().weight
+    weight.requires_grad_(not frozen)
+    positions = torch.tensor([[1, 3], [0, 7], [2, 2]])
+    changed = torch.autograd.graph.saved_tensors_hooks(lambda one: one * 1, lambda one: one)
+
+    def added_up():
+        model.zero_grad()
+        for ids, labels in batches:
+            run = partial(forward_at, model, positions, input_ids=ids)
+            with changed if hooked else nullcontext():
+                scores, _ = vocabulary.scored(model, labels, run)
+                summed("mlm", scores, labels)["mlm"].total.backward()
+        return {name: p.grad for name, p in model.named_parameters()}
+
+    expected = added_up()
+    with Quick(gathers):
+        found = added_up()
+    assert (found["bert.embeddings.word_embeddings.weight"] is None) == frozen
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-5, atol=1e-5, msg=name)
 
 
 def test_trying_a_model_draws_no_random_number():
