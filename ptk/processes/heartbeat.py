@@ -202,6 +202,7 @@ class Heartbeat:
                 launch.leave_code(ProcessLostError.exit_code)
             else:
                 print(f"error: {reason}; go on with --resume", file=sys.stderr, flush=True)
+            writing.join(ENDING)  # once those have ended, the launcher ends this process too
             self.end_silent(found.silent)
         if len(self.seen) > 1:
             time.sleep(ENDING)  # all see it within a second or two; the late one writes where it hangs
