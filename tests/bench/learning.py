@@ -1,0 +1,182 @@
+"""How soon a loss is reached: the budget recipes, each of their changes alone, and the Trainer's twenty minutes.
+
+    make bench-learning                                   # every change of every recipe, 3 seeds of 5 minutes: 4 hours
+    make bench-learning BENCH='--of bert --minutes 1'     # of one recipe, in shorter runs
+    make bench-learning BENCH='--race --of gpt'           # the Trainer for 20 minutes, ptk for 5
+
+Changes (learning_cases.py): the base is a budget recipe with the published settings put back in place of its own; over
+the base comes each change alone, and what was tried and not taken up; last is the recipe itself, all changes together.
+All have the same text, tokenizer, held-out rows and masks, and as many minutes, which ptk turns into steps.
+
+Race: transformers' Trainer, with bf16, trains the base's model in the published way for 20 minutes, on the batches that
+ptk would train on, which it makes as it goes (less than a hundredth of a step); ptk trains as the budget recipe says,
+for 5. `trainer-tuned` is the Trainer with all of the recipe, which shows what of the gain is the recipe's and what is
+ptk's. Optimizer and schedule are ptk's for all of them: the Trainer lacks some. ptk scores all of them.
+
+A loss is in nats, of what the objective predicts, on held-out text. Every run is a process of its own.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import learning_cases
+from learning_cases import CASES, Case
+
+PEERS = {"trainer": 20.0, "trainer-tuned": 20.0, "ptk": 5.0}  # minutes
+PROBED, WARM = 12, 4  # steps that tell how many fit into the Trainer's minutes; the first ones are not counted
+
+
+# One process ----------------------------------------------------------------------------------------------------------
+
+
+def ptk(case: Case, words: Sequence[str], seed: int) -> dict[str, Any]:
+    """``ptk pretrain`` with ``words`` over the recipe: what it reached, and in how many steps."""
+    from ptk import recipe_file
+    from ptk.pretraining import pretrain
+    from ptk.progress import Talk
+
+    recipe = recipe_file.load(str(case.recipe), [*words, f"seed={seed}", "train.eval_every=1000000"]).recipe
+    with tempfile.TemporaryDirectory() as out:
+        results = pretrain(recipe, Path(out) / "run", talk=Talk(quiet=True))
+    return {
+        "loss": results["metrics"][case.measure],
+        **{name: results[name] for name in ("steps", "tokens", "seconds")},
+    }
+
+
+def trainer(case: Case, words: Sequence[str], seed: int, minutes: float) -> dict[str, Any]:
+    """transformers' Trainer for ``minutes``, on ptk's batches; its loss by ptk."""
+    from ptk import device, engine, recipe_file
+    from ptk.pretraining import Pretraining
+    from ptk.progress import Talk
+    from ptk.run import Run
+    from ptk.session import with_steps
+    from ptk.step import Wrapped
+
+    recipe = recipe_file.load(str(case.recipe), [*words, f"seed={seed}", f"train.steps={PROBED}"]).recipe
+    recipe, objective, data = Pretraining.prepared(recipe, Talk(quiet=True))
+    plan = Pretraining.plan_of(recipe, objective, data)
+    session = Pretraining(recipe, Run(Path()), data, objective, plan, device.accelerator("bf16"), Talk(quiet=True))
+    pace = learning_cases.by_trainer(session, session.fresh_model())[WARM:]
+    # A schedule needs steps, of which it is known only now how many there are.
+    steps = max(1, int(60 * minutes / statistics.median(pace)))
+    recipe = replace(recipe, train=replace(recipe.train, steps=steps))
+    session = replace(session, plan=with_steps(plan, steps), recipe=recipe)
+    model = session.fresh_model()
+    seconds = learning_cases.by_trainer(session, model)
+    whole = Wrapped(objective, model)
+    losses = engine.evaluate(whole, session.held_out_batches(), session.accelerator, session.score)
+    tokens = sum(objective.tokens(batch) for batch in first_batches(session, steps))
+    return {"loss": losses[case.measure].value, "steps": steps, "tokens": tokens, "seconds": sum(seconds)}
+
+
+def first_batches(session: Any, steps: int) -> Iterator[Any]:
+    batches = session.batches()
+    return (batches[step][0] for step in range(steps))
+
+
+def in_its_own_process(options: argparse.Namespace, **more: Any) -> dict[str, Any]:
+    """Run this file again for one run; returns what it prints last."""
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in more.items()]
+    quiet = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, env=os.environ | quiet)
+    if done.returncode:
+        raise SystemExit(f"{more}:\n{done.stderr[-2000:]}")
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(f"# {more}: {found}", file=sys.stderr, flush=True)
+    return found
+
+
+# All of them ----------------------------------------------------------------------------------------------------------
+
+
+def changes(name: str, options: argparse.Namespace) -> None:
+    """The table of a recipe's changes."""
+    print(f"| {name} | steps | tokens | loss, mean (sd) | against the base |\n|---|---|---|---|---|", flush=True)
+    base: list[dict[str, Any]] = []
+    for change in CASES[name].named():
+        if options.change and change not in (learning_cases.BASE, *options.change.split(",")):
+            continue
+        steps = int(statistics.median(run["steps"] for run in base)) if base else 0
+        given = {"of": name, "change": change, "minutes": options.minutes, "base_steps": steps}
+        runs = [in_its_own_process(options, one="ptk", seed=seed, **given) for seed in range(1, options.seeds + 1)]
+        base = base or runs
+        print(row(change, runs, base), flush=True)
+
+
+def row(change: str, runs: list[dict[str, Any]], base: list[dict[str, Any]]) -> str:
+    """One line of the table; the difference is that of the means, with the standard error of it."""
+    losses, others = ([run["loss"] for run in some] for some in (runs, base))
+    spread = f" ({statistics.stdev(losses):.3f})" if len(losses) > 1 else ""
+    against = f"{statistics.mean(losses) - statistics.mean(others):+.3f}"
+    if len(losses) > 1 and runs is not base:
+        squares = sum(statistics.variance(some) / len(some) for some in (losses, others))
+        against += f" +- {squares**0.5:.3f}"
+    steps, tokens = (statistics.median(run[name] for run in runs) for name in ("steps", "tokens"))
+    return f"| {change} | {steps:,.0f} | {tokens / 1e6:.2f} M | {statistics.mean(losses):.3f}{spread} | {against} |"
+
+
+def race(name: str, options: argparse.Namespace) -> None:
+    """The table of the Trainer's minutes and ptk's."""
+    print(f"| {name} | minutes | steps | tokens | loss |\n|---|---|---|---|---|", flush=True)
+    for peer, minutes in PEERS.items():
+        minutes *= options.minutes / PEERS["ptk"]
+        run = in_its_own_process(options, one=peer, of=name, minutes=minutes, seed=1)
+        cells = [
+            peer,
+            f"{run['seconds'] / 60:.1f}",
+            f"{run['steps']:,}",
+            f"{run['tokens'] / 1e6:.2f} M",
+            f"{run['loss']:.3f}",
+        ]
+        print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def once(options: argparse.Namespace) -> dict[str, Any]:
+    case = CASES[options.of]
+    if options.one == "ptk":
+        words = case.words(options.change)
+        if not any(word.startswith(("train.steps", "train.phases")) for word in words):
+            words = [*words, f"train.minutes={options.minutes}"]
+        return ptk(
+            case, [Template(word).substitute(learning_cases.shares(options.base_steps)) for word in words], options.seed
+        )
+    words = case.words(learning_cases.BASE if options.one == "trainer" else learning_cases.ALL)
+    return trainer(case, words, options.seed, options.minutes)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--of", default=",".join(CASES), help="names of recipes, with commas between")
+    parser.add_argument("--change", default="", help="some changes of one recipe, with commas between")
+    parser.add_argument("--race", action="store_true")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of ptk's runs")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--base-steps", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--one", choices=PEERS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        options.change = options.change or learning_cases.ALL
+        print(json.dumps(once(options)))
+        return 0
+    began = time.monotonic()
+    for name in options.of.split(","):
+        race(name, options) if options.race else changes(name, options)
+    print(f"{(time.monotonic() - began) / 60:.0f} minutes", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
