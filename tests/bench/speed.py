@@ -1,19 +1,21 @@
 """A step of training by ptk beside transformers' Trainer and Lightning: the same model, weights, tokens and labels.
 
-    make bench                                        # every case but C3c, 5 rounds of every peer
+    make bench                                        # every case of the device but C3c, 5 rounds of every peer
     make bench BENCH='--case C1a,C3c --rounds 1'      # some of them
     make bench BENCH='--losses'                       # equal losses at equal steps, or it exits with 1
 
-Peers: `trainer`, with its documented defaults (fp32); `trainer-best`, with bf16 where the processor multiplies it
-(--compile adds torch_compile); `lightning`, where that package is installed, in the same precision. All have the logits
-of every position, by ``labels=``, and batches that are ready: the collator only stacks them. ptk's step is the one that
-`ptk pretrain` makes. AdamW, constant 1e-4, weight decay 0.01, clipping at 1, transformers' default dropout.
+Peers: `trainer`, with its documented defaults (fp32); `trainer-best`, with bf16 where the processor multiplies it;
+`lightning`, where that package is installed, in the same precision. All have the logits of every position, by
+``labels=``, and batches that are ready: the collator only stacks them. ptk's step is the one that `ptk pretrain` makes.
+On a GPU (on a CPU by --peers) come `ptk-compiled` and `trainer-compiled`: the same with torch.compile. AdamW, constant
+1e-4, weight decay 0.01, clipping at 1, transformers' default dropout.
 
 Every measurement is a process of its own, the peers in turn. In each, WARM steps come first, then --steps timed ones,
 whose median is its figure; a peer's is the median over the rounds. Tokens are those of text, without padding. Memory is
-the process's peak (VmHWM). First step: seconds from the start of the process to the first step's end, with data that
-are ready. Share of peak: the operations a step needs (``speed_flops.step_flops``) a second, of what the larger of
-the machine's two measured matrix peaks gives, whatever precision the row is in.
+the process's peak (VmHWM), on a GPU that of what torch has allocated there. First step: seconds from the start of the
+process to the first step's end, with data that are ready. Share of peak: the operations a step needs
+(``speed_flops.step_flops``) a second, of what the larger of the machine's two measured matrix peaks gives, whatever
+precision the row is in.
 """
 
 import argparse
@@ -37,6 +39,7 @@ from ptk import device, engine, files
 from ptk.checkpoint import State
 
 PEERS = {"ptk": "auto", "trainer": "fp32", "trainer-best": "auto", "lightning": "auto"}  # and their precision
+COMPILED = {"ptk-compiled": "auto", "trainer-compiled": "auto"}
 WARM = 2  # steps that are not timed
 COMPARED = 5  # steps of --losses
 TOLERANCE = {"fp32": 1e-4, "bf16": 1e-2}  # of losses, relative
@@ -48,32 +51,32 @@ COLUMNS += ("of the Trainer's", "first step, s", "last loss")
 # One process ----------------------------------------------------------------------------------------------------------
 
 
-def ptk(case: speed_cases.Case, folder: Path, steps: int, precision: str, dropout: bool) -> Trained:
+def ptk(case: speed_cases.Case, steps: int, precision: str, dropout: bool, compiled: bool) -> Trained:
     """Steps of ``ptk pretrain``."""
     from ptk.models.electra import Electra
     from ptk.session import objective_of
     from ptk.step import prepare
 
-    recipe = case.recipe()
+    recipe, folder = case.recipe(), speed_cases.prepared(case)
     objective = objective_of(recipe).at(case.length, 0.0)
     built = speed_cases.networks(folder, dropout)
     model = built[0] if len(built) == 1 else Electra(built[1], built[0])
-    spec, shared = replace(recipe.train, precision=precision), device.accelerator(precision)
+    spec, shared = replace(recipe.train, precision=precision, compile=compiled), device.accelerator(precision)
     training = prepare(objective, model, steps, spec, recipe.seed, recipe.fidelity, shared)
     batches, state = speed_cases.load(folder, "ptk"), State()
     training.strategy.module.train()
     ends, parts = [], []
     for step in range(steps):
         parts.append(training.step([batches[step % len(batches)]], state, (0, 0))[0])
-        ends.append(time.monotonic())
+        ends.append(speed_peer.now())
     return Trained(ends, [engine.report(objective, engine.reduced(part, shared))["loss"] for part in parts])
 
 
 def trained(peer: str, case: speed_cases.Case, steps: int, precision: str, dropout: bool, compiled: bool) -> Trained:
     """``precision``: fp32 or bf16. Without ``dropout`` nothing is left to chance, ELECTRA's samples neither."""
-    folder = speed_cases.prepared(case)
     if peer == "ptk":
-        return ptk(case, folder, steps, precision, dropout)
+        return ptk(case, steps, precision, dropout, compiled)
+    folder = speed_cases.prepared(case)
     made = speed_peer.model(speed_cases.networks(folder, dropout), by_uniform=not dropout)
     batches = speed_cases.load(folder, "peer")
     if peer == "lightning":
@@ -84,9 +87,9 @@ def trained(peer: str, case: speed_cases.Case, steps: int, precision: str, dropo
 def once(options: argparse.Namespace) -> dict[str, Any]:
     """What one process prints: the figures of one peer in one case."""
     steps, case = WARM + options.steps, speed_cases.CASES[options.case]
-    precision = device.precision(options.precision or PEERS[options.one], device.kind())
-    compiled = options.compile and options.one == "trainer-best"
-    done = trained(options.one, case, steps, precision, not options.losses, compiled)
+    precision = device.precision(options.precision or (PEERS | COMPILED)[options.one], device.kind())
+    peer, compiled = options.one.removesuffix("-compiled"), options.one in COMPILED
+    done = trained(peer, case, steps, precision, not options.losses, compiled)
     facts = files.read_json(speed_cases.prepared(case) / "facts.json")
     numbers = range(WARM, steps)
     seconds = statistics.median(done.ends[step] - done.ends[step - 1] for step in numbers)
@@ -102,7 +105,9 @@ def once(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def peak_memory() -> float:
-    """MB that this process has had at once, of those that Linux tells."""
+    """MB that this process has had at once, of those that Linux tells, or on the GPU."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
@@ -111,14 +116,14 @@ def matrix_peak() -> dict[str, float]:
     """Operations a second of a product of two large matrices, the best of three after one that warms up."""
     found = {}
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        if name == "bf16" and not device.cpu_has_bf16():
+        if name == "bf16" and device.precision("auto", device.kind()) != "bf16":
             continue
-        matrix = torch.ones(SIDE, SIDE, dtype=dtype)
+        matrix = torch.randn(SIDE, SIDE, device=device.kind()).to(dtype)
         times = []
         for _ in range(4):
-            began = time.perf_counter()
+            began = speed_peer.now()
             torch.mm(matrix, matrix)
-            times.append(time.perf_counter() - began)
+            times.append(speed_peer.now() - began)
         found[name] = 2 * SIDE**3 / min(times[1:])
     return found
 
@@ -126,7 +131,7 @@ def matrix_peak() -> dict[str, float]:
 def in_its_own_process(one: str, options: argparse.Namespace, **more: Any) -> dict[str, Any]:
     """Run this file again for one measurement; returns what it prints last."""
     words = [f"--{name}={value}" for name, value in more.items()]
-    words += [f"--{name}" for name in ("losses", "compile") if getattr(options, name)]
+    words += ["--losses"] * options.losses
     command = [sys.executable, __file__, "--one", one, "--began", str(time.monotonic()), *words]
     quiet = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | quiet)
@@ -206,26 +211,17 @@ def difference(ours: list[float], theirs: list[float]) -> float:
     return max(one if one == one else float("inf") for one in off)
 
 
-def cases(text: str) -> list[str]:
-    """Names of cases, or all that need not be asked for."""
-    if text == "all":
-        return [name for name, case in speed_cases.CASES.items() if not case.asked_only]
-    if unknown := set(text.split(",")) - speed_cases.CASES.keys():
-        raise SystemExit(f"--case: {', '.join(sorted(unknown))} unknown; there are {', '.join(speed_cases.CASES)}")
-    return text.split(",")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", default="all", help="names, with commas between")
-    parser.add_argument("--peers", default="ptk,trainer,trainer-best,lightning", help="some of them")
+    usual = [*PEERS, *COMPILED] if device.kind() == "cuda" else PEERS
+    parser.add_argument("--peers", default=",".join(usual), help="some of them")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=6, help="that are timed in each process")
     parser.add_argument("--losses", action="store_true", help="compare losses instead, without dropout")
-    parser.add_argument("--compile", action="store_true", help="torch_compile for trainer-best")
     parser.add_argument("--write", type=Path, metavar="FILE", help="the table goes there too")
     parser.add_argument("--precision", choices=TOLERANCE, help=argparse.SUPPRESS)
-    parser.add_argument("--one", choices=(*PEERS, "peak"), help=argparse.SUPPRESS)
+    parser.add_argument("--one", choices=(*PEERS, *COMPILED, "peak"), help=argparse.SUPPRESS)
     parser.add_argument("--began", type=float, default=time.monotonic(), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -241,7 +237,7 @@ def main() -> int:
             options.write.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     compare = compare_losses if options.losses else compare_speed
-    return 0 if compare(cases(options.case), options, write) else 1
+    return 0 if compare(speed_cases.named(options.case), options, write) else 1
 
 
 if __name__ == "__main__":

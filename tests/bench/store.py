@@ -21,9 +21,10 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
+import places
 import psutil
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "text_en_books"
+BOOKS = places.DATA / "text_en_books"
 FILES = 64
 SAMPLE = 2 << 20  # bytes that the tokenizer is trained on
 VOCABULARY = 8192
@@ -34,8 +35,8 @@ EVERY = 0.1  # seconds between two looks at the memory
 
 def real_text() -> list[str]:
     """Paragraphs of the books beside the checkout, or of the documentation of Python."""
-    if SHARED.is_dir():
-        texts = [path.read_text(encoding="utf-8-sig") for path in sorted(SHARED.rglob("*")) if path.is_file()]
+    if BOOKS.is_dir():
+        texts = [path.read_text(encoding="utf-8-sig") for path in sorted(BOOKS.rglob("*")) if path.is_file()]
     else:
         from ptk.data import corpus as corpora
         from ptk.recipe import CorpusSource

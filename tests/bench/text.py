@@ -18,7 +18,8 @@ import time
 from itertools import chain
 from pathlib import Path
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+import places
+
 LANGUAGES = {
     "English": ("text_en_books",),
     "Korean": (
@@ -37,7 +38,7 @@ FILES = 8
 
 def write_corpus(folder: Path, names: tuple[str, ...], size: int) -> None:
     """``size`` bytes of the public texts as ``FILES`` files of whole lines."""
-    paths = sorted(path for name in names for path in (SHARED / name).rglob("*") if path.is_file())
+    paths = sorted(path for name in names for path in (places.DATA / name).rglob("*") if path.is_file())
     texts = (path.read_bytes() for path in paths if not path.name.startswith("_"))
     lines = b"\n\n".join(texts).decode("utf-8", "ignore").encode()[:size].decode("utf-8", "ignore").split("\n")
     folder.mkdir(parents=True)
