@@ -10,6 +10,7 @@ import pytest
 sys.path.append(str(Path(__file__).parent / "bench"))
 import speed  # type: ignore[import-not-found]
 import speed_cases  # type: ignore[import-not-found]
+import speed_peer  # type: ignore[import-not-found]
 
 from ptk import files
 from ptk.recipe import CorpusSource
@@ -41,12 +42,14 @@ def tiny_case(name: str, text: Path) -> speed_cases.Case:
     )
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")  # Lightning's own
+@pytest.mark.parametrize("peer", ["trainer", "lightning"])
 @pytest.mark.parametrize("name", MODELS)
-def test_ptk_and_the_trainer_have_equal_losses_at_equal_steps(name: str, tiny_text: Path) -> None:
+def test_ptk_and_its_peers_have_equal_losses_at_equal_steps(name: str, peer: str, tiny_text: Path) -> None:
+    if not speed_peer.is_there(peer):
+        pytest.skip("needs the packages of the extra bench")
     case = tiny_case(name, tiny_text)
-    ours, theirs = (
-        speed.trained(peer, case, STEPS, "fp32", dropout=False, compiled=False) for peer in ("ptk", "trainer")
-    )
+    ours, theirs = (speed.trained(one, case, STEPS, "fp32", dropout=False, compiled=False) for one in ("ptk", peer))
     assert len(ours.losses) == len(theirs.losses) == len(ours.ends) == len(theirs.ends) == STEPS
     assert speed.difference(ours.losses, theirs.losses) < 1e-5
 

@@ -5,10 +5,10 @@
     make bench BENCH='--losses'                       # equal losses at equal steps, or it exits with 1
 
 Peers: `trainer`, with its documented defaults (fp32); `trainer-best`, with bf16 where the processor multiplies it;
-`lightning`, where that package is installed, in the same precision. All have the logits of every position, by
-``labels=``, and batches that are ready: the collator only stacks them. ptk's step is the one that `ptk pretrain` makes.
-On a GPU (on a CPU by --peers) come `ptk-compiled` and `trainer-compiled`: the same with torch.compile. AdamW, constant
-1e-4, weight decay 0.01, clipping at 1, transformers' default dropout.
+`lightning` in the same precision, and `litgpt` for decoders, where they are installed (``speed_litgpt.py`` says how).
+All have the logits of every position, and batches that are ready: the collator only stacks them. ptk's step is the one
+that `ptk pretrain` makes. On a GPU (on a CPU by --peers) come `ptk-compiled` and `trainer-compiled`: the same with
+torch.compile. AdamW, constant 1e-4, weight decay 0.01, clipping at 1, transformers' default dropout.
 
 Every measurement is a process of its own, the peers in turn. In each, WARM steps come first, then --steps timed ones,
 whose median is its figure; a peer's is the median over the rounds. Tokens are those of text, without padding. Memory is
@@ -38,7 +38,13 @@ from speed_peer import Trained
 from ptk import device, engine, files
 from ptk.checkpoint import State
 
-PEERS = {"ptk": "auto", "trainer": "fp32", "trainer-best": "auto", "lightning": "auto"}  # and their precision
+PEERS = {
+    "ptk": "auto",
+    "trainer": "fp32",
+    "trainer-best": "auto",
+    "lightning": "auto",
+    "litgpt": "auto",
+}  # and precision
 COMPILED = {"ptk-compiled": "auto", "trainer-compiled": "auto"}
 WARM = 2  # steps that are not timed
 COMPARED = 5  # steps of --losses
@@ -77,6 +83,8 @@ def trained(peer: str, case: speed_cases.Case, steps: int, precision: str, dropo
     if peer == "ptk":
         return ptk(case, steps, precision, dropout, compiled)
     folder = speed_cases.prepared(case)
+    if peer == "litgpt":
+        return speed_peer.litgpt(folder, steps, precision)
     made = speed_peer.model(speed_cases.networks(folder, dropout), by_uniform=not dropout)
     batches = speed_cases.load(folder, "peer")
     if peer == "lightning":
@@ -98,7 +106,7 @@ def once(options: argparse.Namespace) -> dict[str, Any]:
         "seconds": seconds,
         "tokens": tokens / seconds,
         "flops": facts["flops"] / seconds,
-        "memory": peak_memory(),
+        "memory": done.memory or peak_memory(),
         "first": done.ends[0] - options.began,
         "losses": done.losses,
     }
@@ -151,13 +159,15 @@ def compare_speed(names: list[str], options: argparse.Namespace, write: Callable
     """The table of all cases."""
     peaks = in_its_own_process("peak", options)
     write(f"Matrix peak: {', '.join(f'{name} {peak / 1e9:.0f} GF/s' for name, peak in peaks.items())}.")
-    if not speed_peer.has_lightning():
-        write("Lightning is not installed; pip install lightning for its rows.")
+    for peer in set(options.peers) & speed_peer.LACKING.keys():
+        if not speed_peer.is_there(peer):
+            write(f"{peer}: {speed_peer.LACKING[peer]}")
     write(f"\n| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     for name in names:
         told(f"{name}: preparing")
         speed_cases.prepared(speed_cases.CASES[name])
-        found: dict[str, list[dict[str, Any]]] = {peer: [] for peer in options.peers}
+        peers = [peer for peer in options.peers if speed_peer.can_run(peer, speed_cases.CASES[name])]
+        found: dict[str, list[dict[str, Any]]] = {peer: [] for peer in peers}
         for number in range(options.rounds):
             for peer, runs in found.items():
                 runs.append(in_its_own_process(peer, options, case=name, steps=options.steps))
@@ -227,7 +237,7 @@ def main() -> int:
     if options.one:
         print(json.dumps(matrix_peak() if options.one == "peak" else once(options)))
         return 0
-    options.peers = [peer for peer in options.peers.split(",") if peer != "lightning" or speed_peer.has_lightning()]
+    options.peers = options.peers.split(",")
     lines: list[str] = []
 
     def write(text: str) -> None:

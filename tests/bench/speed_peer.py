@@ -5,24 +5,35 @@ transformers has no class that trains ELECTRA: ``Electra`` here has the plain lo
 vocabulary's logits at every position, as ``labels=`` computes them for every other model.
 """
 
+import json
+import os
+import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
 from importlib import util
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from by_trainer import arguments
-from speed_cases import CLIP, EPS, LR, RTD, WEIGHT_DECAY
+from speed_cases import CLIP, EPS, LR, RTD, WEIGHT_DECAY, Case
 from torch import Tensor, nn
 
 from ptk.objectives.objective import IGNORE, Batch
+
+LACKING = {
+    "lightning": "not installed; it comes with the extra bench",
+    "litgpt": "LITGPT_PYTHON is not set; speed_litgpt.py says how",
+}
 
 
 class Trained(NamedTuple):
     ends: list[float]
     """Of each step, by the monotonic clock."""
     losses: list[float]
+    memory: float | None = None
+    """Peak in MB, where another process has run it."""
 
 
 class Electra(nn.Module):
@@ -113,8 +124,25 @@ def trainer(made: nn.Module, batches: Sequence[Batch], steps: int, precision: st
     return done
 
 
-def has_lightning() -> bool:
-    return util.find_spec("lightning") is not None
+def is_there(peer: str) -> bool:
+    """Is what it needs installed?"""
+    if peer == "litgpt":
+        return "LITGPT_PYTHON" in os.environ
+    return peer != "lightning" or util.find_spec("lightning") is not None
+
+
+def can_run(peer: str, case: Case) -> bool:
+    return is_there(peer) and (peer != "litgpt" or case.model["type"] == "gpt2")
+
+
+def litgpt(folder: Path, steps: int, precision: str) -> Trained:
+    """litgpt's own model of the case's sizes (``speed_litgpt.py``)."""
+    words = [f"--steps={steps}", f"--precision={precision}", f"--lr={LR}", f"--weight-decay={WEIGHT_DECAY}"]
+    command = [os.environ["LITGPT_PYTHON"], Path(__file__).with_name("speed_litgpt.py"), folder, *words]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"litgpt exited with {done.returncode}")
+    return Trained(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def lightning(made: nn.Module, batches: Sequence[Batch], steps: int, precision: str) -> Trained:
