@@ -37,7 +37,7 @@ import squad_data
 import squad_peer
 
 WAYS = ("ptk", *squad_peer.WAYS)
-FORWARDED = ("examples", "lr", "epochs", "batch", "model")
+FORWARDED = ("examples", "lr", "epochs", "batch", "model", "no_answer")
 
 
 def ptk(task: str, paths: dict[str, Path], model: str, out: Path, setting: dict[str, Any]) -> dict[str, Any]:
@@ -45,6 +45,7 @@ def ptk(task: str, paths: dict[str, Path], model: str, out: Path, setting: dict[
     given = {"lr": setting["lr"], "epochs": setting["epochs"], "batch_size": setting["batch"], "length": 384}
     given |= {"eps": 1e-8, "weight_decay": 0, "warmup": 0, "eval_every": 100_000, "log_every": 100_000}
     settings = [f"train.{name}={value}" for name, value in given.items()]
+    settings += [f"task.no_answer={setting['no_answer']}"] if setting.get("no_answer") else []
     settings += [f"seed={setting['seed']}", *(f"task.{split}={path}" for split, path in paths.items())]
     command = [sys.executable, "-m", "ptk", "finetune", "--task", task, "--model", model]
     command += ["--run", str(out / "run"), "--overwrite", "--offline", *settings]
@@ -68,7 +69,7 @@ def ptk(task: str, paths: dict[str, Path], model: str, out: Path, setting: dict[
 def once(way: str, task: str, options: argparse.Namespace, out: Path) -> dict[str, Any]:
     """One run: its scores by the bench's own scorer, and its pace."""
     paths = squad_data.write(task, out, options.examples)
-    setting = {name: getattr(options, name) for name in ("seed", "lr", "epochs", "batch")}
+    setting = {name: getattr(options, name) for name in ("seed", "lr", "epochs", "batch", "no_answer")}
     questions = {split: squad_data.read(path) for split, path in paths.items()}
     if way == "ptk":
         found = ptk(task, paths, options.model, out, setting)
@@ -178,7 +179,7 @@ def logits_of(question: int, window: int, first: int, stop: int) -> np.ndarray:
 def in_its_own_process(way: str, task: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Run this file again for one run; returns what it prints last."""
     given = {"one": way, "tasks": task, "seed": seed, **{name: getattr(options, name) for name in FORWARDED}}
-    words = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
     done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, env=os.environ)
     if done.returncode:
         raise SystemExit(f"{way} {task} seed {seed}:\n{done.stderr[-2000:]}")
@@ -262,6 +263,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch", type=int, default=12)
     parser.add_argument("--model", default="")
+    parser.add_argument("--no-answer", help="ptk's task.no_answer; transformers has null_span alone")
     parser.add_argument("--first", help="a folder; begin with a model that has learned to find answers")
     parser.add_argument("--one", choices=(*WAYS, "decode"), help=argparse.SUPPRESS)
     options = parser.parse_args()
