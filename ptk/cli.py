@@ -53,12 +53,21 @@ def main() -> None:
     except KeyboardInterrupt:
         stop(130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        nobody_reads()
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # click took it for an error
+            nobody_reads()
+        raise
     except Exception:
         traceback.print_exc()
         print("this is a bug in ptk: please report it with the lines above", file=sys.stderr)
         stop(1)
+
+
+def nobody_reads() -> NoReturn:
+    """End as if all had been read: whoever reads (``| head``) has what it wanted."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
 
 
 def said(error: PtkError) -> str:

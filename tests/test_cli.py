@@ -185,6 +185,15 @@ def test_who_stops_listening_does_not_stop_a_run():
             nobody.close()
 
 
+def test_a_reader_that_has_enough_is_no_error(environment):
+    reads, writes = os.pipe()
+    os.close(reads)
+    with os.fdopen(writes, "wb") as nobody:
+        command = [sys.executable, "-m", "ptk", "recipes", "list"]
+        ended = subprocess.run(command, env=environment, stdout=nobody, stderr=subprocess.PIPE, timeout=120)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
 def test_a_closed_terminal_does_not_stop_a_run():
     class Closed(io.StringIO):
         def write(self, text):
