@@ -2,10 +2,12 @@
 
     make bench-learning                                   # every change of every recipe, 3 seeds of 5 minutes: 4 hours
     make bench-learning BENCH='--of bert --minutes 1'     # of one recipe, in shorter runs
+    make bench-learning BENCH='--beside 2'                # two runs at a time, each on half of the cores: half the time
     make bench-learning BENCH='--race --of gpt'           # the Trainer for 20 minutes, ptk for 5
 
 Changes (learning_cases.py): the base is a budget recipe with the published settings put back in place of its own; over
-the base comes each change alone, and what was tried and not taken up; last is the recipe itself, all changes together.
+the base comes each change alone, and what was tried and not taken up; then the recipe itself, all changes together, and
+what was tried over that.
 All have the same text, tokenizer, held-out rows and masks, and as many minutes, which ptk turns into steps.
 
 Race: transformers' Trainer, with bf16, trains the base's model in the published way for 20 minutes, on the batches that
@@ -25,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from string import Template
@@ -86,11 +89,12 @@ def first_batches(session: Any, steps: int) -> Iterator[Any]:
     return (batches[step][0] for step in range(steps))
 
 
-def in_its_own_process(options: argparse.Namespace, **more: Any) -> dict[str, Any]:
-    """Run this file again for one run; returns what it prints last."""
+def in_its_own_process(beside: int, **more: Any) -> dict[str, Any]:
+    """Run this file again for one run, ``beside`` of which share the cores; returns what it prints last."""
     words = [f"--{name.replace('_', '-')}={value}" for name, value in more.items()]
-    quiet = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, env=os.environ | quiet)
+    settings = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
+    settings |= {"OMP_NUM_THREADS": str((os.cpu_count() or 1) // beside)} if beside > 1 else {}
+    done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, env=os.environ | settings)
     if done.returncode:
         raise SystemExit(f"{more}:\n{done.stderr[-2000:]}")
     found = json.loads(done.stdout.splitlines()[-1])
@@ -104,15 +108,20 @@ def in_its_own_process(options: argparse.Namespace, **more: Any) -> dict[str, An
 def changes(name: str, options: argparse.Namespace) -> None:
     """The table of a recipe's changes."""
     print(f"| {name} | steps | tokens | loss, mean (sd) | against the base |\n|---|---|---|---|---|", flush=True)
-    base: list[dict[str, Any]] = []
-    for change in CASES[name].named():
-        if options.change and change not in (learning_cases.BASE, *options.change.split(",")):
-            continue
-        steps = int(statistics.median(run["steps"] for run in base)) if base else 0
-        given = {"of": name, "change": change, "minutes": options.minutes, "base_steps": steps}
-        runs = [in_its_own_process(options, one="ptk", seed=seed, **given) for seed in range(1, options.seeds + 1)]
-        base = base or runs
-        print(row(change, runs, base), flush=True)
+    wanted = options.change.split(",") if options.change else CASES[name].named()
+
+    def started(change: str, base_steps: int) -> list[Future[dict[str, Any]]]:
+        given = {"of": name, "change": change, "minutes": options.minutes, "base_steps": base_steps}
+        seeds = range(1, options.seeds + 1)
+        return [pool.submit(in_its_own_process, options.beside, one="ptk", seed=seed, **given) for seed in seeds]
+
+    with ThreadPoolExecutor(options.beside) as pool:
+        base = [run.result() for run in started(learning_cases.BASE, 0)]
+        print(row(learning_cases.BASE, base, base), flush=True)
+        steps = int(statistics.median(run["steps"] for run in base))
+        others = {change: started(change, steps) for change in wanted if change != learning_cases.BASE}
+        for change, runs in others.items():
+            print(row(change, [run.result() for run in runs], base), flush=True)
 
 
 def row(change: str, runs: list[dict[str, Any]], base: list[dict[str, Any]]) -> str:
@@ -132,7 +141,7 @@ def race(name: str, options: argparse.Namespace) -> None:
     print(f"| {name} | minutes | steps | tokens | loss |\n|---|---|---|---|---|", flush=True)
     for peer, minutes in PEERS.items():
         minutes *= options.minutes / PEERS["ptk"]
-        run = in_its_own_process(options, one=peer, of=name, minutes=minutes, seed=1)
+        run = in_its_own_process(1, one=peer, of=name, minutes=minutes, seed=1)
         cells = [
             peer,
             f"{run['seconds'] / 60:.1f}",
@@ -163,6 +172,7 @@ def main() -> int:
     parser.add_argument("--race", action="store_true")
     parser.add_argument("--minutes", type=float, default=5.0, help="of ptk's runs")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--beside", type=int, default=1, help="runs at a time, of the changes")
     parser.add_argument("--seed", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--base-steps", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--one", choices=PEERS, help=argparse.SUPPRESS)

@@ -17,6 +17,7 @@ BERT_DROPOUT = ["model.hidden_dropout_prob=0.1", "model.attention_probs_dropout_
 GPT_DROPOUT = [f"model.{name}=0.1" for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")]
 ADAFACTOR = ["train.optimizer=adafactor", "train.lr=1e-2", "train.schedule=inverse_sqrt", "train.warmup=10000"]
 SHORT_FIRST = "train.phases=[{length: 64, batch_size: 64, steps: $half}, {length: 128, batch_size: 32, steps: $half}]"
+RATES = {f"all, with a rate of {rate}": [f"train.lr={rate}"] for rate in ("1e-3", "4e-3")}
 T5_SHAPE = ["feed_forward_proj=relu", "tie_word_embeddings=true", "d_ff=1024"]
 
 
@@ -30,19 +31,21 @@ class Case:
     published: Mapping[str, list[str]]
     """Change -> what puts the published setting back in its place."""
     tried: Mapping[str, list[str]] = field(default_factory=dict)
-    """Change that is not in the recipe -> what makes it."""
+    """Change that is not in the recipe -> what makes it, over the base."""
+    over: Mapping[str, list[str]] = field(default_factory=dict)
+    """The same, over the recipe."""
 
     @property
     def recipe(self) -> Path:
         return RECIPES / f"{self.name}.yaml"
 
     def named(self) -> list[str]:
-        return [BASE, *self.published, *self.tried, ALL]
+        return [BASE, *self.published, *self.tried, ALL, *self.over]
 
     def words(self, change: str) -> list[str]:
         """Overrides of the recipe for the base, one change over it, or all of them."""
-        if change == ALL:
-            return []
+        if change == ALL or change in self.over:
+            return self.over.get(change, [])
         kept = [words for name, words in self.published.items() if name != change]
         return [word for words in (*kept, self.tried.get(change, [])) for word in words]
 
@@ -63,6 +66,7 @@ CASES = {
                 "short rows first": [SHORT_FIRST],
                 "batch ramp": ["train.steps=$all", "train.batch_ramp={start: 8, steps: $half}"],
             },
+            over={**RATES, "all, with rows of 64": ["train.length=64"], "all, 2 layers": ["model.num_hidden_layers=2"]},
         ),
         Case(
             name="gpt",
@@ -72,6 +76,7 @@ CASES = {
                 "no dropout": GPT_DROPOUT,
                 "Muon": [ADAMW],
             },
+            over={**RATES, "all, with rows of 128": ["train.length=128", "train.batch_size=16"]},
         ),
         Case(
             name="t5",
@@ -81,6 +86,7 @@ CASES = {
                 "gated units": [f"model.{word}" for word in T5_SHAPE],
                 "no dropout": ["model.dropout_rate=0.1"],
             },
+            over=RATES,
         ),
     )
 }
