@@ -66,7 +66,7 @@ CASES = {
                 "short rows first": [SHORT_FIRST],
                 "batch ramp": ["train.steps=$all", "train.batch_ramp={start: 8, steps: $half}"],
             },
-            over={**RATES, "all, with rows of 64": ["train.length=64"], "all, 2 layers": ["model.num_hidden_layers=2"]},
+            over={**RATES, "all, 2 layers": ["model.num_hidden_layers=2"]},
         ),
         Case(
             name="gpt",
@@ -76,7 +76,7 @@ CASES = {
                 "no dropout": GPT_DROPOUT,
                 "Muon": [ADAMW],
             },
-            over={**RATES, "all, with rows of 128": ["train.length=128", "train.batch_size=16"]},
+            over={**RATES, "all, 2 layers": ["model.n_layer=2"]},
         ),
         Case(
             name="t5",
@@ -86,7 +86,7 @@ CASES = {
                 "gated units": [f"model.{word}" for word in T5_SHAPE],
                 "no dropout": ["model.dropout_rate=0.1"],
             },
-            over=RATES,
+            over={**RATES, "all, 2 layers": ["model.num_layers=2"]},
         ),
     )
 }
