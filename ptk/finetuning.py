@@ -34,8 +34,9 @@ from ptk.tasks import prepare, scores
 from ptk.tasks.examples import Questions
 from ptk.tasks.prepare import TaskData
 
-PART = 512  # tokens of a part of a batch, on a CPU; or so many as LONGEST of the longest rows
-LONGEST = 4
+# Of a part of a batch, on a CPU: tokens at least; at least as many of the longest rows; and tokens x the model's width
+# squared, below which beginning a part costs more than the padding that it saves (4,096 tokens of width 128).
+PART, LONGEST, WORK = 512, 4, 1 << 26
 MANY = 0.05  # unknown pieces, for a text in the language of the model
 PROBLEMS = {"classification": "single_label", "multi_label": "multi_label", "regression": "regression"}
 
@@ -77,7 +78,8 @@ class Labelled:
 def settled(recipe: Recipe, task: TaskData, tokenizer: Tokenizer) -> Recipe:
     """The recipe with its head, labels and metrics, the tokenizer of the model it starts from, and its batches."""
     made = replace(recipe.tokenizer, path=recipe.tokenizer.path or load.folder_of(recipe.init or ""))
-    recipe = replace(recipe, objective=head(recipe, task, tokenizer), tokenizer=made, train=divided(recipe.train))
+    recipe = replace(recipe, objective=head(recipe, task, tokenizer), tokenizer=made)
+    recipe = replace(recipe, train=divided(recipe.train, load.config(recipe.init or "")))
     return replace(recipe, objective=completed(recipe))
 
 
@@ -101,17 +103,16 @@ def head(recipe: Recipe, task: TaskData, tokenizer: Tokenizer) -> dict[str, Any]
     return {**recipe.objective, **found, "name": task.task.head}
 
 
-def divided(train: TrainSpec) -> TrainSpec:
+def divided(train: TrainSpec, config: Any) -> TrainSpec:
     """On a CPU a batch goes in parts of like length, which need little padding: rows of a task differ a lot.
 
     Batches of like length (``length_window``) would be faster still, and learn less: they differ in what they hold.
     """
-    given = train.micro_batch_size or train.micro_batch_tokens or train.auto_batch
-    return (
-        train
-        if given or device.kind() != "cpu"
-        else replace(train, micro_batch_tokens=max(PART, LONGEST * train.length))
-    )
+    if train.micro_batch_size or train.micro_batch_tokens or train.auto_batch or device.kind() != "cpu":
+        return train
+    width = getattr(config, "hidden_size", None)
+    worth = WORK // width**2 if width else 0
+    return replace(train, micro_batch_tokens=max(PART, LONGEST * train.length, worth))
 
 
 def no_more_than(examples: int, size: int | None) -> int | None:

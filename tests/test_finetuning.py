@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +10,17 @@ import pytest
 import torch
 from running import QUIET, carried_out, logged, session
 from tiny_tasks import EVERY_HEAD, SIZES, write_examples, write_model, write_recipe
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PretrainedConfig
 from typer.testing import CliRunner
 
-from ptk import inspection, recipe_file, recipe_task
+from ptk import device, finetuning, inspection, recipe_file, recipe_task
 from ptk.cli import app
 from ptk.commands.options import print_results
 from ptk.errors import DataError, RecipeError
 from ptk.finetuning import finetune
 from ptk.models import load
 from ptk.prediction import lines
-from ptk.recipe import Recipe
+from ptk.recipe import Recipe, TrainSpec
 
 LONG = ("train.steps=300", "train.warmup=0.2", "train.eval_every=300")  # enough to learn the tiny task
 
@@ -110,6 +111,18 @@ def test_rows_of_like_length_stand_together(tmp_path):
     assert grouped != plain
     spread = [np.mean([np.ptp(lengths[rows]) for rows in each]) for each in both]
     assert spread[0] < spread[1] * 0.6
+
+
+@pytest.mark.parametrize(
+    ("width", "length", "tokens"), [(32, 64, 65536), (128, 96, 4096), (384, 64, 512), (768, 384, 1536), (None, 64, 512)]
+)
+def test_a_small_model_takes_a_batch_in_few_parts(monkeypatch, width, length, tokens):
+    train, config = TrainSpec(steps=1, length=length), PretrainedConfig(**({"hidden_size": width} if width else {}))
+    monkeypatch.setattr(device, "kind", lambda: "cpu")
+    assert finetuning.divided(train, config).micro_batch_tokens == tokens
+    assert finetuning.divided(replace(train, micro_batch_size=8), config).micro_batch_tokens is None
+    monkeypatch.setattr(device, "kind", lambda: "cuda")
+    assert finetuning.divided(train, config).micro_batch_tokens is None
 
 
 def test_data_are_shown_and_checked(tmp_path, capsys):
