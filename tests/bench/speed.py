@@ -38,13 +38,8 @@ from speed_peer import Trained
 from ptk import device, engine, files
 from ptk.checkpoint import State
 
-PEERS = {
-    "ptk": "auto",
-    "trainer": "fp32",
-    "trainer-best": "auto",
-    "lightning": "auto",
-    "litgpt": "auto",
-}  # and precision
+# Peers and their precision.
+PEERS = {"ptk": "auto", "trainer": "fp32", "trainer-best": "auto", "lightning": "auto", "litgpt": "auto"}
 COMPILED = {"ptk-compiled": "auto", "trainer-compiled": "auto"}
 WARM = 2  # steps that are not timed
 COMPARED = 5  # steps of --losses
@@ -159,9 +154,9 @@ def compare_speed(names: list[str], options: argparse.Namespace, write: Callable
     """The table of all cases."""
     peaks = in_its_own_process("peak", options)
     write(f"Matrix peak: {', '.join(f'{name} {peak / 1e9:.0f} GF/s' for name, peak in peaks.items())}.")
-    for peer in set(options.peers) & speed_peer.LACKING.keys():
-        if not speed_peer.is_there(peer):
-            write(f"{peer}: {speed_peer.LACKING[peer]}")
+    for peer, reason in speed_peer.LACKING.items():
+        if peer in options.peers and not speed_peer.is_there(peer):
+            write(f"{peer}: {reason}")
     write(f"\n| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     for name in names:
         told(f"{name}: preparing")
