@@ -20,7 +20,7 @@ from ptk.evaluation import labelled, questions
 from ptk.evaluation.labelled import Split, source
 from ptk.evaluation.pretrained import default_out
 from ptk.finetuning import PROBLEMS
-from ptk.models import checks, load
+from ptk.models import checks, heads, load
 from ptk.prediction import head
 from ptk.progress import Talk
 from ptk.recipe import Recipe, TaskSpec
@@ -57,7 +57,7 @@ class Subject:
 
     @cached_property
     def model(self) -> Any:
-        return load.load(self.name, self.trust_remote_code)
+        return heads.in_full_precision(load.load(self.name, self.trust_remote_code))
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

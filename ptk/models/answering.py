@@ -61,7 +61,7 @@ class Answering(Headed):
         if self.head.impossible is not None:
             place = self.place(input_ids, attention_mask)
             read = hidden[torch.arange(len(hidden), device=hidden.device), place]
-            begun = torch.einsum("bt,btd->bd", start.softmax(-1).to(hidden.dtype), hidden)
+            begun = (start.softmax(-1)[..., None] * hidden).sum(1)  # no product of matrices, which autocast rounds
             impossible = self.head.impossible(torch.cat([read, begun], -1)).squeeze(-1).float()
         return Spans(start, end.masked_fill(closed, NEVER), impossible, hidden)
 

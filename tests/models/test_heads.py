@@ -38,6 +38,19 @@ def batch_of(objective, kind, folder):
 
 
 @pytest.mark.parametrize("objective", [PAIR, TAGS, CHOICE], ids=lambda objective: objective.part)
+@pytest.mark.parametrize("family", sorted({*FAMILIES} - {"deberta"}))  # transformers' DeBERTa does not run in bf16
+def test_a_head_computes_in_fp32_whatever_is_below_it(family, objective, tmp_path):
+    """Under bf16 a logit is that of fp32 of the hidden states, which no bf16 number would be."""
+    kind = KIND_OF.get(family, "wordpiece")
+    model = objective.model(settings(family), tokenizer(kind), 32)
+    _, batch = batch_of(objective, kind, tmp_path / "store")
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        logits = heads.logits(model, batch)
+    assert logits.dtype == torch.float32
+    assert (logits != logits.bfloat16().float()).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("objective", [PAIR, TAGS, CHOICE], ids=lambda objective: objective.part)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family(family, objective, tmp_path):
     """It is transformers' class with that class's logits, padding changes nothing, every weight has a gradient, and

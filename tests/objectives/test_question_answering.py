@@ -266,6 +266,8 @@ def test_logits_are_float32_under_autocast(tmp_path):
             losses, answers = objective.evaluate(model, batch)
         parts = [losses["answer"].total, answers["null"], answers["start_logit"], answers["end_logit"]]
         assert {part.dtype for part in parts} == {torch.float32}
+        logits = answers["start_logit"][:, 0]
+        assert (logits != logits.bfloat16().float()).all()
         assert torch.isfinite(answers["start_logit"][:, 0]).all()
 
 
