@@ -1,10 +1,16 @@
-"""SIGTERM, SIGINT and SIGHUP stop a run at the end of a step, SIGUSR1 saves: flags, which the loop reads (R14)."""
+"""SIGTERM, SIGINT and SIGHUP stop a run at the end of a step, SIGUSR1 saves: flags, which the loop reads (R14).
+
+Before the loop and behind it there is no step to wait for: there they stop a run on the spot.
+"""
 
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from ptk.errors import Interrupted
 from ptk.processes import launch
 
 SAME_SIGNAL = 1.0  # seconds: a launcher and a terminal may both pass one on
@@ -20,8 +26,7 @@ class Signals:
     before: dict[int, Any] = field(default_factory=dict)
 
     def __enter__(self) -> "Signals":
-        outlives = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # as nohup wants it
-        for number in (signal.SIGTERM, signal.SIGINT, *(() if outlives else (signal.SIGHUP,))):
+        for number in stopping():
             self.before[number] = signal.signal(number, self.on_stop)
         self.before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self.on_save)
         return self
@@ -40,3 +45,37 @@ class Signals:
 
     def on_save(self, _number: int, _frame: object) -> None:
         self.save = 1
+
+
+def stopping() -> tuple[signal.Signals, ...]:
+    """The signals that stop a run; not SIGHUP where the run is to outlive its terminal, as nohup wants it."""
+    outlives = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return (signal.SIGTERM, signal.SIGINT, *(() if outlives else (signal.SIGHUP,)))
+
+
+class Now(BaseException):
+    """A signal to stop at once. No ``except Exception`` of a library takes it for its own affair."""
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Where the loop does not run, a signal ends a run of one process on the spot, as Interrupted.
+
+    Of several processes the launcher ends all, and knows why.
+    """
+    if launch.processes() > 1:
+        yield
+        return
+
+    def stop(number: int, _frame: object) -> None:
+        raise Now(number)
+
+    before = {number: signal.signal(number, stop) for number in stopping()}
+    try:
+        yield
+    except Now as error:
+        number = signal.Signals(error.args[0])
+        raise Interrupted(f"stopped by {number.name}; go on with --resume", number) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

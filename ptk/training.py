@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ptk import __version__, checkpoint, device, engine, export, files, measuring, recipe_file
+from ptk import __version__, checkpoint, device, engine, export, files, measuring, recipe_file, signals
 from ptk import run as runs
 from ptk.checkpoint import State
 from ptk.data import batches, rows
@@ -40,9 +40,10 @@ def carry_out(
     talk = talk or Talk(quiet=not device.is_main())
     run = runs.open_run(folder, resume, overwrite, writes=device.is_main())
     try:
-        run.status("running")
-        results = carry_out_in(run, kind, recipe, resume, talk)
-        run.status("finished", exit_code=0)
+        with signals.at_once():
+            run.status("running")
+            results = carry_out_in(run, kind, recipe, resume, talk)
+            run.status("finished", exit_code=0)
         return results
     except BaseException as error:
         told = batches.worker_lost(error) or launch.lost(error) or error

@@ -1,12 +1,20 @@
 """Flags, which the loop reads; the second signal ends the process at once (R14)."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import time
 
-from ptk import signals
-from ptk.signals import Signals
+import pytest
+from running import carried_out
+from tiny_tasks import write_recipe
+
+from ptk import recipe_file, signals, training
+from ptk.errors import Interrupted
+from ptk.run import Run
+from ptk.signals import Signals, at_once
 
 
 def test_a_signal_sets_a_flag_and_handlers_come_back():
@@ -18,6 +26,33 @@ def test_a_signal_sets_a_flag_and_handlers_come_back():
         os.kill(os.getpid(), signal.SIGTERM)  # the same one, passed on by a launcher
         assert flags.stop == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_without_a_loop_a_signal_stops_on_the_spot(number):
+    before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
+
+    def swallowing():
+        with at_once(), contextlib.suppress(Exception):
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+
+    with pytest.raises(Interrupted, match=f"stopped by {number.name}; go on with --resume") as stopped:
+        swallowing()
+    assert stopped.value.exit_code == 128 + number
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)] == before
+
+
+def test_a_run_that_is_stopped_behind_its_last_step_says_so_and_goes_on(tmp_path, monkeypatch):
+    recipe = recipe_file.load(str(write_recipe("classification", tmp_path, 0.0)), ["train.steps=2"]).recipe
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "finish", lambda *_: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(5))
+        with pytest.raises(Interrupted):
+            carried_out(recipe, tmp_path / "run")
+    status = Run(tmp_path / "run").read_status()
+    assert (status["status"], status["exit_code"]) == ("interrupted", 128 + signal.SIGTERM)
+    assert carried_out(recipe, tmp_path / "run", resume=True)["steps"] == 2
+    assert Run(tmp_path / "run").read_status()["status"] == "finished"
 
 
 SECOND = """
