@@ -4,6 +4,7 @@ import contextlib
 import errno
 import io
 import json
+import math
 import os
 import re
 import subprocess
@@ -39,6 +40,14 @@ def here(monkeypatch, capsys):
     return run
 
 
+LEAST = """
+import typer
+app = typer.Typer()
+app.command()(lambda: None)
+app(["--help"])
+"""
+
+
 def test_help_imports_neither_torch_nor_pydantic_and_is_quick(environment):
     code = (
         "import sys, ptk.cli\ntry: ptk.cli.app(['--help'])\nexcept SystemExit: pass\n"
@@ -46,12 +55,14 @@ def test_help_imports_neither_torch_nor_pydantic_and_is_quick(environment):
     )
     out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert out.stdout.rstrip().endswith("[]")
-    seconds = []
-    for _ in range(8):
-        began = time.perf_counter()
-        assert ptk(environment, "--help").returncode == 0
-        seconds.append(time.perf_counter() - began)
-    assert min(seconds) < 0.3
+    least = {"ptk": math.inf, "the least that typer needs": math.inf}
+    commands = ([sys.executable, "-m", "ptk", "--help"], [sys.executable, "-c", LEAST])
+    for _ in range(8):  # in turn: the machine has other work too
+        for name, command in zip(least, commands, strict=True):
+            began = time.perf_counter()
+            subprocess.run(command, env=environment, capture_output=True, check=True)
+            least[name] = min(least[name], time.perf_counter() - began)
+    assert least["ptk"] < 1.5 * least["the least that typer needs"], least
 
 
 def test_a_recipe_with_five_faults_gives_five_messages(here, tiny):
