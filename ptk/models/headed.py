@@ -108,6 +108,23 @@ class Headed(nn.Module):
         return [f"head.{name}" for name, _ in self.head.named_parameters()]
 
 
+def backbone_class(kind: str, config: Any) -> Any:
+    """transformers' class of a head's backbone; of T5 that is asked questions its encoder alone, which reads a whole
+    row at every position, for less than half of the work."""
+    from transformers import AutoModel, AutoModelForTextEncoding
+
+    return AutoModelForTextEncoding if kind == "question_answering" and encoder_class(config) else AutoModel
+
+
+def encoder_class(config: Any) -> Any:
+    """transformers' class of the encoder of an encoder-decoder; None where it has none, and for other models."""
+    import transformers
+
+    if type(config) not in transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
+        return None
+    return transformers.MODEL_FOR_TEXT_ENCODING_MAPPING.get(type(config), None)
+
+
 def over(backbone: Any, kind: str, outputs: int) -> Headed:
     """The head of a kind over a backbone; the configuration says what else it has to know."""
     from ptk.models.answering import Answering
@@ -119,7 +136,8 @@ def remarks(model: Any) -> list[str]:
     """What the model card says of a head that transformers does not know."""
     if not isinstance(model, Headed):
         return []
-    return [f"AutoModel loads its backbone; the head, {model.kind}, is in {HEAD}, which ptk predict and ptk eval read."]
+    loads = "AutoModel" if encoder_class(model.config) is None else type(model.backbone).__name__
+    return [f"{loads} loads its backbone; the head, {model.kind}, is in {HEAD}, which ptk predict and ptk eval read."]
 
 
 def is_headed(folder: str | Path) -> bool:
@@ -130,9 +148,10 @@ def is_headed(folder: str | Path) -> bool:
 def load(folder: str | Path, **settings: Any) -> Headed:
     """Backbone and head of a folder that ``save_pretrained`` left."""
     from safetensors import safe_open
-    from transformers import AutoModel
+    from transformers import AutoConfig
 
-    backbone: Any = AutoModel.from_pretrained(folder, **settings)
+    config: Any = AutoConfig.from_pretrained(folder, **settings)
+    backbone: Any = backbone_class(config.ptk_head, config).from_pretrained(folder, **settings)
     kind, outputs = backbone.config.ptk_head, 0
     if kind != "question_answering":
         with safe_open(Path(folder) / HEAD, "pt") as file:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ptk.errors import RecipeError
 from ptk.models import build, checks, load, positions, sharing, transfer
-from ptk.models.headed import reads_forward
+from ptk.models.headed import encoder_class, reads_forward
 from ptk.models.transfer import PROBLEMS, Kind, Problem
 
 if TYPE_CHECKING:
@@ -91,9 +91,11 @@ def configuration(
 
 
 def family_of(kind: Kind, made: Any) -> Any:
-    """transformers' class for this head and family; None where it has none."""
+    """transformers' class for this head and family; None where it has none, and where its decoder would answer."""
     import transformers
 
+    if kind == "question_answering" and encoder_class(made) is not None:
+        return None
     mapping = {
         "sequence_classification": transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
         "token_classification": transformers.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
@@ -131,7 +133,7 @@ def check_entries(model: nn.Module, tokenizer: "Tokenizer", init: str | None) ->
 class Precise(nn.Linear):
     """A linear layer that computes in fp32, whatever autocast has the layers below it do."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as torch calls it
         with torch.autocast(input.device.type, enabled=False):
             bias = None if self.bias is None else self.bias.float()
             return F.linear(input.float(), self.weight.float(), bias)

@@ -11,7 +11,7 @@ from torch import nn
 
 from ptk.errors import DataError
 from ptk.models import build, load
-from ptk.models.headed import OWN, backbone_of, is_headed, over
+from ptk.models.headed import OWN, backbone_class, backbone_of, is_headed, over
 
 Kind = Literal["sequence_classification", "token_classification", "multiple_choice", "question_answering"]
 Problem = Literal["single_label", "multi_label", "regression"]
@@ -38,21 +38,19 @@ def auto_class(kind: Kind) -> Any:
 def fresh(kind: Kind, family: Any, made: Any) -> nn.Module:
     if family is not None:
         return build.fresh(auto_class(kind), made)
-    from transformers import AutoModel
-
-    return over(build.fresh(AutoModel, made), kind, made.num_labels)
+    return over(build.fresh(backbone_class(kind, made), made), kind, made.num_labels)
 
 
 def started(kind: Kind, family: Any, made: Any, init: str) -> nn.Module:
     """The backbone's weights of ``init``, and its head where that is the same head for the same labels."""
-    from transformers import AutoModel
-
     folder = load.folder_of(init)
     before = load.config(init)
     with load.readable(init), load.quiet():
         options = {"config": made, "dtype": torch.float32, "ignore_mismatched_sizes": True}
         options["key_mapping"] = other_names(family, made)
-        model, info = (family or AutoModel).from_pretrained(folder, output_loading_info=True, **options)
+        model, info = (family or backbone_class(kind, made)).from_pretrained(
+            folder, output_loading_info=True, **options
+        )
     missing = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
     if family is None:
         check_backbone(init, missing)
