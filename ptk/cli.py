@@ -1,5 +1,6 @@
 """The command line: the commands of ``ptk/commands`` put together, and how errors end them."""
 
+import io
 import os
 import sys
 import traceback
@@ -46,6 +47,8 @@ def root(
 
 def main() -> None:
     """Run a command; errors of the user are printed as they are, with their exit code and no traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as in files: half of a surrogate pair is no reason to stop
     try:
         app()
     except PtkError as error:

@@ -177,7 +177,7 @@ class Finetuning(Session):
                 yield f"warning: {name}: {share:.0%} of the pieces are unknown: is {self.recipe.init} of this language?"
             cut = self.objective.cut(documents, self.data.tokenizer, self.length)
             said = f"{name}: {documents.lengths().mean():.0f} tokens an example"
-            more = f"; {cut:,} of {len(documents):,} {self.objective.too_long} ({self.length} tokens) and are cut"
+            more = f"; {cut:,} of {len(documents):,} {self.objective.too_long(self.length)} and are cut"
             yield said + (more if cut else "")
 
     def split(self, name: str) -> Split:

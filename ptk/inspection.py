@@ -80,7 +80,7 @@ def check_task(recipe: Recipe, objective: Any, data: Any) -> dict[str, Any]:
             share = store.share_inside_tokens(examples, data.stores[name])
             found["odd"][f"{name}: share of answers that begin or end inside a token"] = share
         cut, unknown = objective.cut(documents, data.tokenizer, recipe.train.length), data.tokenizer.unk_id
-        found["odd"][f"{name}: examples that {objective.too_long} ({recipe.train.length} tokens) and are cut"] = cut
+        found["odd"][f"{name}: examples that {objective.too_long(recipe.train.length)} and are cut"] = cut
         if unknown is not None:
             found["odd"][f"{name}: share of unknown pieces"] = float(tokens[unknown] / max(1, tokens.sum()))
     return found

@@ -356,7 +356,7 @@ def test_texts_are_cleaned_as_those_of_files_are(make):
 
 def test_a_cut_is_said_once(make, capsys):
     predicted(make(SINGLE), TEXTS[0], TEXTS[3], *["a"] * 70, TEXTS[3])
-    assert capsys.readouterr().err == "warning: texts of more than 66 tokens lose their end, as in training\n"
+    assert capsys.readouterr().err == "warning: texts that are longer than a row (66 tokens) are cut, as in training\n"
 
 
 def test_a_label_cannot_command_a_terminal(make):

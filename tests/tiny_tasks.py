@@ -25,10 +25,10 @@ EVERY_HEAD = {
     "answering-decoder": ("answering", "gpt2"),
     "answering-joint": ("answering", "electra"),
 }
+OTHER_HEADS = {"answering-albert": ("answering", "albert"), "answering-t5": ("answering", "t5")}
+"""Too much alike to go through every test."""
 OBJECTIVES: dict[str, dict[str, Any]] = {
-    "answering": {"stride": 8},
-    "answering-decoder": {"stride": 8},
-    "answering-joint": {"stride": 8, "end": "joint", "no_answer": "both", "candidates": "context"},
+    "answering-joint": {"end": "joint", "no_answer": "both", "candidates": "context"},
 }
 COLUMNS = {
     "classification": {"kind": "classification", "text": "text", "pair": "other", "label": "label"},
@@ -45,10 +45,12 @@ MODELS: dict[str, dict[str, Any]] = {
     "albert": {**TINY, "max_position_embeddings": 64, "embedding_size": 16},
     "electra": {**TINY, "max_position_embeddings": 64, "embedding_size": 16},
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64},
+    "t5": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2},
 }
 DROPOUTS = {
     "gpt2": ("resid_pdrop", "embd_pdrop", "attn_pdrop", "summary_first_dropout"),
     "albert": ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob"),
+    "t5": ("dropout_rate",),
 }
 USUAL = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
@@ -129,8 +131,8 @@ def write_model(family: str, folder: Path, dropout: float) -> Path:
     from ptk.recipe import TokenizerSpec
 
     texts = [f"{who} {what} {whom}." for who in SUBJECTS for what in VERBS for whom in OBJECTS]
-    kind = "bpe" if family == "gpt2" else "wordpiece"
-    tokenizer = tokenizer_training.train(TokenizerSpec(kind=kind, vocab_size=300 if kind == "bpe" else 120), texts)
+    kind, size = {"gpt2": ("bpe", 300), "t5": ("unigram", 220)}.get(family, ("wordpiece", 120))
+    tokenizer = tokenizer_training.train(TokenizerSpec(kind=kind, vocab_size=size), texts)
     tokenizer.save(folder)
     dropouts = dict.fromkeys(DROPOUTS.get(family, USUAL), dropout)
     torch.manual_seed(0)
@@ -141,7 +143,7 @@ def write_model(family: str, folder: Path, dropout: float) -> Path:
 
 def write_recipe(name: str, folder: Path, dropout: float) -> Path:
     """A recipe that fine-tunes a tiny model on a tiny task, with all its files in ``folder``."""
-    kind, family = EVERY_HEAD[name]
+    kind, family = (EVERY_HEAD | OTHER_HEADS)[name]
     files = write_examples(kind, folder)
     model = write_model(family, folder / f"{family}-{dropout}", dropout)
     train = {"steps": 8, "length": 32, "batch_size": 16, "lr": 1e-3, "log_every": 1, "precision": "fp32", "workers": 0}
@@ -152,8 +154,8 @@ def write_recipe(name: str, folder: Path, dropout: float) -> Path:
         "init": str(model),
         "train": {**train, "length_window": 3},
     }
-    if name in OBJECTIVES:
-        recipe["objective"] = {"name": "question_answering", **OBJECTIVES[name]}
+    if kind == "answering":
+        recipe["objective"] = {"name": "question_answering", "stride": 8, **OBJECTIVES.get(name, {})}
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
     return path

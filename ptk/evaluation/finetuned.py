@@ -116,7 +116,7 @@ def subject(spec: TaskSpec, name: str, out: Path | None = None, trust_remote_cod
         labels = labels_of(name, objective.labels, task, spec, talk)
         positive = task.positive if task.positive in labels else objective.positive
         objective = replace(objective, labels=labels, metrics=task.metrics, positive=positive)
-    elif objective.no_answer in (None, "never") and task.rule == "squad2":
+    elif objective.no_answer is None and task.rule == "squad2":
         objective = replace(objective, no_answer="null_span")  # what every such head can say
     where = out or default_out(f"{task.name}-{name}", name)
     return Subject(name, spec, task, objective, length, head.recipe_of(name), talk, where, trust_remote_code)
@@ -189,7 +189,8 @@ def score(spec: TaskSpec, file: Path, split: str, out: Path | None = None) -> di
     """Score somebody's prediction file by the task's rules. Raises DataError for one that is not there."""
     if not file.is_file():
         raise DataError(f"--predictions: {sources.not_found(str(file))}; give a prediction file")
-    task, examples = prepare.read_split(spec, split, Talk().say)
+    run = run_of(file)
+    task, examples = prepare.read_split(spec, split, Talk().say, run.task if run is not None else None)
     if isinstance(examples, Questions):
         values = questions.of_file(task, file, examples)
         mean = values["f1"]
@@ -200,6 +201,12 @@ def score(spec: TaskSpec, file: Path, split: str, out: Path | None = None) -> di
     results = {**about, "score": mean, "seed": None, "predictions": str(file)}
     files.write_json((out or default_out(f"{task.name}-{file.stem}", "")) / "results.json", results)
     return results
+
+
+def run_of(file: Path) -> Recipe | None:
+    """The recipe of the run in whose ``predictions/`` a file lies: of a file that it divided it answers a part."""
+    run = next((folder.parent for folder in file.absolute().parents if folder.name == "predictions"), None)
+    return head.recipe_of(str(run)) if run is not None and (run / "recipe.yaml").exists() else None
 
 
 def metrics_of_file(task: Task, file: Path, examples: Examples) -> dict[str, float]:

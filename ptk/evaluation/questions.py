@@ -99,9 +99,12 @@ def score(split: "Split", found: Mapping[str, np.ndarray]) -> dict[str, Mean]:
 
 
 def of_file(task: Task, file: Path, questions: Questions) -> dict[str, float]:
-    """What the official script says of somebody's ``predictions.json``; of a ``null_odds.json`` beside it the best
-    thresholds too. Raises DataError for a file that does not answer these questions, RecipeError where the answers are
-    not known."""
+    """What the official script says of somebody's ``predictions.json``, as they stand there; of a ``null_odds.json``
+    beside it the best thresholds too, where questions of equal odds come in the order of that file.
+
+    The script would leave unanswered what has odds above 1, unless it is told otherwise: it is told so here. Raises
+    DataError for a file that does not answer these questions, RecipeError where the answers are not known.
+    """
     said = answer_files.read(file, questions)
     known = np.flatnonzero(answering.has_gold(questions)).tolist()
     if not known or task.rule is None:
@@ -110,5 +113,7 @@ def of_file(task: Task, file: Path, questions: Questions) -> dict[str, float]:
     beside = file.with_name("null_odds.json")
     if task.rule != "squad2" or not beside.is_file():
         return answer_scores.scores(task.rule, golds, texts)
-    odds = answer_files.read_null_odds(beside, questions)[known]
-    return answer_scores.scores(task.rule, golds, texts, odds, math.inf)
+    odds, place = answer_files.read_null_odds(beside, questions)
+    order = np.argsort(place[known])
+    golds, texts = [golds[at] for at in order], [texts[at] for at in order]
+    return answer_scores.scores(task.rule, golds, texts, odds[known][order], math.inf)

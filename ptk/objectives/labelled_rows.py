@@ -41,7 +41,6 @@ class LabelledRows(Objective):
     around: ClassVar[Literal["head"]] = "head"
     rows_change: ClassVar[bool] = False
     leaves_out: ClassVar[str] = "examples"
-    too_long: ClassVar[str] = "are longer than a row"
     """Of those that ``cut`` counts."""
 
     @property
@@ -65,6 +64,10 @@ class LabelledRows(Objective):
     @abstractmethod
     def cut(self, documents: "Documents", tokenizer: "Tokenizer", length: int) -> int:
         """How many examples are longer than ``length`` with what stands around them: they lose their end."""
+
+    def too_long(self, length: int) -> str:
+        """What is said of the examples that ``cut`` counts."""
+        return f"are longer than a row ({length} tokens)"
 
     @property
     @abstractmethod

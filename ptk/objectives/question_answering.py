@@ -68,7 +68,6 @@ class QuestionAnswering(LabelledRows):
     part: ClassVar[str] = "answer"
     padding: ClassVar[Mapping[str, int]] = {}
     rows_depend_on: ClassVar[tuple[str, ...]] = ("max_question", "stride", "framing", "fidelity")
-    too_long: ClassVar[str] = "have more tokens of question than fit"
     legend: ClassVar[str] = "the answer is in brackets"
 
     @property
@@ -141,6 +140,9 @@ class QuestionAnswering(LabelledRows):
         """How many questions lose their end; long contexts become several rows."""
         _, spans = texts_of(documents, range(len(documents)))
         return int(((spans[:, 1] - spans[:, 0])[::2] > self.most(length)).sum())
+
+    def too_long(self, length: int) -> str:
+        return f"have a question of more than {self.most(length)} tokens"
 
     def check(self, documents: "Documents", tokenizer: "Tokenizer", length: int, held_out: bool) -> None:
         """Raises RecipeError for windows without room, DataError for a tokenizer that puts other tokens around a pair
@@ -282,6 +284,16 @@ class QuestionAnswering(LabelledRows):
         """All windows; in ``paper`` as many as there are questions, which BERT's code counts and ELECTRA's does not
         (SQ-5)."""
         return examples / rows if self.fidelity == "paper" and self.end == "independent" else 1.0
+
+    def cautions(self, length: int) -> list[str]:
+        window = length - self.framing
+        ahead = (window - min(self.stride, (window + 1) // 2)) // 2  # of a token where it has most context, at least
+        if ahead >= self.max_answer:
+            return []
+        return [
+            f"train.length: in rows of {length} an answer of more than {ahead} tokens may begin where its end is in "
+            "the next window only (SQ-7), and is then never found; give longer rows"
+        ]
 
     def notes(self, fidelity: str, model_type: str) -> list[str]:
         if fidelity != "paper":

@@ -157,7 +157,7 @@ class Labeller:
         source = RowSource(made, objective, EvaluateSpec(), self.length, 0, "all")
         lengths = source.documents.lengths()
         if not self.told and objective.cut(source.documents, self.tokenizer, self.length):
-            Talk().warn(f"texts of more than {self.length} tokens lose their end, as in training")
+            Talk().warn(f"texts that {objective.too_long(self.length)} are cut, as in training")
             self.told = True
         for question, length in zip(questions, lengths.tolist(), strict=True):
             if not length and not self.tokenizer.single.size:

@@ -96,16 +96,22 @@ def read(path: Path, questions: Questions) -> list[str]:
     Raises DataError for what is no such file, for a question that it has no answer to, comes twice or is not one of
     these, and for an answer that is not text.
     """
-    return _read(path, questions, str, 'text; write the answer between quotes, "" for none')
+    found = _read(path, questions, str, 'text; write the answer between quotes, "" for none')
+    return [found[name] for name in questions.ids]
 
 
-def read_null_odds(path: Path, questions: Questions) -> np.ndarray:
-    """The numbers of a ``null_odds.json``, float64 [N], in the order of the questions. Raises as ``read`` does."""
+def read_null_odds(path: Path, questions: Questions) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of a ``null_odds.json``, float64 [N], in the order of the questions; and the place of each in the
+    file, int64 [N]. Raises as ``read`` does."""
     found = _read(path, questions, (int, float), "a number")
-    wrong = next((at for at, value in enumerate(found) if not math.isfinite(value)), None)
+    wrong = next((name for name, value in found.items() if not math.isfinite(value)), None)
     if wrong is not None:
-        raise DataError(f"{path}: question {questions.ids[wrong]}: {found[wrong]} is not a finite number; replace it")
-    return np.array(found, np.float64)
+        raise DataError(f"{path}: question {wrong}: {found[wrong]} is not a finite number; replace it")
+    places = {name: place for place, name in enumerate(found)}
+    return (
+        np.array([found[name] for name in questions.ids], np.float64),
+        np.array([places[name] for name in questions.ids], np.int64),
+    )
 
 
 def _entry(candidate: Candidate) -> dict[str, Any]:
@@ -124,7 +130,8 @@ def _write(path: Path, pairs: Iterable[tuple[str, Any]]) -> None:
     files.write_text(path, f"{{\n{lines}\n}}\n")
 
 
-def _read(path: Path, questions: Questions, wanted: type | tuple[type, ...], called: str) -> list[Any]:
+def _read(path: Path, questions: Questions, wanted: type | tuple[type, ...], called: str) -> dict[str, Any]:
+    """What the file says to each question, in its own order."""
     found = _object(path)
     known = {*questions.ids}
     if unknown := [name for name in found if name not in known]:
@@ -135,12 +142,13 @@ def _read(path: Path, questions: Questions, wanted: type | tuple[type, ...], cal
     if missing := [name for name in questions.ids if name not in found]:
         raise DataError(
             f"{path}: nothing for question {missing[0]} ({len(missing):,} missing of {len(questions):,} in "
-            f"{questions.path}); every question needs its line"
+            f"{questions.path}); every question needs its line, but for those that a run has learned from: leave the "
+            "file in that run's predictions/"
         )
     for name, value in found.items():
         if not isinstance(value, wanted) or isinstance(value, bool):
             raise DataError(f"{path}: question {name}: {reprlib.repr(value)} is not {called}")
-    return [found[name] for name in questions.ids]
+    return found
 
 
 def _object(path: Path) -> dict[str, Any]:

@@ -58,7 +58,9 @@ def test_read_back(tmp_path: Path):
     backwards = questions(IDS[::-1])
     assert read(path, questions()) == [each.text for each in SAID]
     assert read(path, backwards) == [each.text for each in SAID][::-1]
-    assert read_null_odds(path.with_name("null_odds.json"), backwards).tolist() == [2.0, -1 / 3, 0.1]
+    odds, place = read_null_odds(path.with_name("null_odds.json"), backwards)
+    assert odds.tolist() == [2.0, -1 / 3, 0.1]
+    assert place.tolist() == [2, 1, 0]
 
 
 def test_other_splits_and_tasks_without_null_odds(tmp_path: Path):
@@ -117,7 +119,7 @@ def test_null_odds_are_finite_numbers(tmp_path: Path, value: str):
     with pytest.raises(DataError, match=r"question 6566-0-0: .* is not a (finite )?number"):
         read_null_odds(path, questions())
     path.write_text('{"q1": 1, "6566-0-0": -3, "56be": 2.5}')
-    assert read_null_odds(path, questions()).tolist() == [1, -3, 2.5]
+    assert read_null_odds(path, questions())[0].tolist() == [1, -3, 2.5]
 
 
 def test_the_best_text_whether_or_not_it_is_said():

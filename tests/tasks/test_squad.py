@@ -169,7 +169,7 @@ def test_faults_without_an_id(tmp_path):
         "format has it",
     ]
     path = write(tmp_path / "b.json", asked("b"), context=" \u200b\n".replace("\u200b", "\x00"))
-    assert fault(path) == ("FILE: article 1, paragraph 1: the context is empty; write it, or take the paragraph out")
+    assert fault(path) == "FILE: question `b`: its context is empty; write it, or take the paragraph out"
     path.write_text(json.dumps({"data": [{"title": "x"}, {"paragraphs": [{"context": "a"}]}]}), encoding="utf-8")
     assert fault(path).splitlines() == [
         "FILE: article 1: no `paragraphs`; found title; add it",

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from ptk.data import alignment
 from ptk.errors import DataError
 from ptk.tasks.examples import IGNORE
-from ptk.tasks.files.faults import TOLD
 from ptk.tasks.files.raw import RawQuestions
 
 NOWHERE = 0.1
 """Share of a split's answers that may be nowhere in their context before its files are refused."""
+LISTED = 20
+"""Questions that are named, each by its id."""
 Answer = tuple[str, int | None]
 """Its text, and where it begins in the context, as the file says."""
 Span = tuple[int, int]
@@ -95,7 +96,7 @@ class Misplaced:
 
 
 def _some(ids: Sequence[str]) -> str:
-    """The first few, each once: ``questions `a`, `b` and 3 more``."""
+    """Each once: ``questions `a`, `b` and 3 more``."""
     different = list(dict.fromkeys(ids))
-    more = f" and {len(different) - TOLD:,} more" if len(different) > TOLD else ""
-    return f"question{'s' * (len(different) > 1)} {', '.join(f'`{id_}`' for id_ in different[:TOLD])}{more}"
+    more = f" and {len(different) - LISTED:,} more" if len(different) > LISTED else ""
+    return f"question{'s' * (len(different) > 1)} {', '.join(f'`{id_}`' for id_ in different[:LISTED])}{more}"

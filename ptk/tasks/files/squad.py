@@ -101,7 +101,7 @@ def _of_article(path: str, number: int, article: Any, faults: Faults) -> Iterato
     for number, paragraph in enumerate(paragraphs, start=1):
         within = f"{place}, paragraph {number}"
         try:
-            context, questions = checked(value(paragraph, "context", str)), value(paragraph, "qas", list)
+            context, questions = value(paragraph, "context", str), value(paragraph, "qas", list)
         except ValueError as error:
             faults.add(f"{path}: {within}", str(error))
             continue
@@ -129,7 +129,7 @@ def of_rows(path: str, rows: Iterable[tuple[int, Any]], unanswerable: bool, faul
     some = any(row["answers"] for _, row in every)
     for number, row in every:
         try:
-            context = checked(value(row, "context", str))
+            context = value(row, "context", str)
         except ValueError as error:
             faults.add(f"{path}: row {number}", str(error))
             continue
@@ -156,6 +156,7 @@ def collected(path: str, asked: Iterable[Asked], unanswerable: bool, faults: Fau
     seen: dict[str, str] = {}
     unsaid: list[str] = []
     misplaced = placing.Misplaced()
+    context, empty = "", True
     for one in asked:
         place = f"{one.path}: {one.place}"
         try:
@@ -164,6 +165,10 @@ def collected(path: str, asked: Iterable[Asked], unanswerable: bool, faults: Fau
             if id_ in seen:
                 raise ValueError(f"there twice{_and_in(seen[id_], one.path)}; give each question an id of its own")
             seen[id_] = one.path
+            if one.context is not context:  # that of several questions is looked at once
+                context, empty = one.context, not clean(one.context)
+            if empty:
+                raise ValueError("its context is empty; write it, or take the paragraph out")
             text, answers, impossible = _said(one.question)
             if impossible and not unanswerable:
                 raise ValueError("`is_impossible` is true; with --task squad2 questions may be without an answer")
@@ -215,13 +220,6 @@ def _said(question: Any) -> tuple[str, list[placing.Answer], bool]:
         start = value(answer, "answer_start", int) if answer.get("answer_start") is not None else None
         answers.append((said, start))
     return text, answers, False
-
-
-def checked(context: str) -> str:
-    """Raises ValueError for a context of which nothing is left once it is clean."""
-    if not clean(context):
-        raise ValueError("the context is empty; write it, or take the paragraph out")
-    return context
 
 
 def value(owner: Any, key: str, kind: type) -> Any:
