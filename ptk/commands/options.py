@@ -33,6 +33,10 @@ def offline(wanted: bool) -> None:
             os.environ[name] = "1"
 
 
+PREFIXES = {"metrics": "", "odd": "", "baselines": "baseline "}
+"""What stands before the numbers of a part of the results; of others its name, ``train, examples``."""
+
+
 def print_results(results: Mapping[str, Any], as_json: bool) -> None:
     """JSON, or a line a number, those of further splits that are scored after those of the first; on stdout."""
     if as_json:
@@ -40,7 +44,7 @@ def print_results(results: Mapping[str, Any], as_json: bool) -> None:
         return
     for name, value in results.items():
         if isinstance(value, Mapping):
-            prefix = "baseline " if name == "baselines" else ""
+            prefix = PREFIXES.get(name, f"{name}, ")
             for part, number in value.items():
                 typer.echo(f"{prefix + part:<24} {shown(number)}")
         elif value is not None and not isinstance(value, list):

@@ -3,7 +3,7 @@
     make bench-learning                                   # every change of every recipe, 3 seeds of 5 minutes: 4 hours
     make bench-learning BENCH='--of bert --minutes 1'     # of one recipe, in shorter runs
     make bench-learning BENCH='--beside 2'                # two runs at a time, each on half of the cores: half the time
-    make bench-learning BENCH='--race --of gpt'           # the Trainer for 20 minutes, ptk for 5
+    make bench-learning BENCH='--race --of gpt'           # the Trainer for 20 minutes, ptk for 5; --peers trainer,ptk
 
 Changes (learning_cases.py): the base is a budget recipe with the published settings put back in place of its own; over
 the base comes each change alone, and what was tried and not taken up; then the recipe itself, all changes together, and
@@ -139,8 +139,8 @@ def row(change: str, runs: list[dict[str, Any]], base: list[dict[str, Any]]) -> 
 def race(name: str, options: argparse.Namespace) -> None:
     """The table of the Trainer's minutes and ptk's."""
     print(f"| {name} | minutes | steps | tokens | loss |\n|---|---|---|---|---|", flush=True)
-    for peer, minutes in PEERS.items():
-        minutes *= options.minutes / PEERS["ptk"]
+    for peer in options.peers.split(","):
+        minutes = PEERS[peer] * options.minutes / PEERS["ptk"]
         run = in_its_own_process(1, one=peer, of=name, minutes=minutes, seed=1)
         cells = [
             peer,
@@ -170,6 +170,7 @@ def main() -> int:
     parser.add_argument("--of", default=",".join(CASES), help="names of recipes, with commas between")
     parser.add_argument("--change", default="", help="some changes of one recipe, with commas between")
     parser.add_argument("--race", action="store_true")
+    parser.add_argument("--peers", default=",".join(PEERS), help="of the race, with commas between")
     parser.add_argument("--minutes", type=float, default=5.0, help="of ptk's runs")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--beside", type=int, default=1, help="runs at a time, of the changes")
