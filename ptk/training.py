@@ -14,6 +14,7 @@ from ptk.checkpoint import State
 from ptk.data import batches, rows
 from ptk.errors import CheckpointError, RecipeError
 from ptk.measuring import measured
+from ptk.models import checks
 from ptk.objectives.objective import Batch
 from ptk.processes import launch
 from ptk.processes.heartbeat import Heartbeat
@@ -77,6 +78,7 @@ def carry_out_in(run: runs.Run, kind: type[Session], recipe: Recipe, resume: boo
     made = kind.plan_of(recipe, objective, data)
     session = kind(recipe, run, data, objective, made, device.accelerator(precision, recipe.train.timeout), talk)
     model = session.fresh_model()
+    checks.check_precision(model, precision)
     if recipe.train.auto_batch or recipe.train.minutes is not None:
         session = measured(session, model)
         model = session.fresh_model()

@@ -51,6 +51,7 @@ class Subject:
     @cached_property
     def accelerator(self) -> Accelerator:
         wanted = self.run.train.precision if self.run is not None and self.run.train.precision != "fp16" else "auto"
+        wanted = "fp32" if self.model.config.model_type in checks.ONLY_FP32 else wanted
         precision = device.precision(wanted, device.kind())
         self.talk.say(f"{self.name}: {device.describe(precision)}")
         return device.accelerator(precision)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ptk.data.tokenizer import Tokenizer
 
 Head = Literal["two_segments", "pretraining", "masked_lm", "causal_lm", "seq2seq_lm"]
+ONLY_FP32 = ("deberta",)  # masks with a number that is beyond what bf16 holds; deberta-v2 does not
 SECOND_LABELS = {"next_sentence_label", "sentence_order_label"}  # of a forward whose model has such a head
 
 
@@ -109,6 +110,13 @@ def check_own_settings(settings: Mapping[str, Any], model: nn.Module) -> None:
             f"model.{name}: {settings[name]}, but {settings['init']} has {has or 'no such setting'}, and keeps it; "
             f"leave model.{name} out"
         )
+
+
+def check_precision(model: nn.Module, precision: str) -> None:
+    """Raises RecipeError for a family of which transformers' code does not run under autocast."""
+    family: Any = model.config.model_type  # type: ignore[union-attr]
+    if precision != "fp32" and family in ONLY_FP32:
+        raise RecipeError(f"train.precision: {family} runs in fp32 alone, not in {precision}; set train.precision=fp32")
 
 
 def checkpoint_activations(model: nn.Module, settings: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
 from ptk.errors import DataError, RecipeError
-from ptk.models import build, depth, electra, heads, load, sharing
+from ptk.models import build, checks, depth, electra, heads, load, sharing
 from ptk.models.headed import Headed
 from ptk.objectives.multiple_choice import MultipleChoice
 from ptk.objectives.rtd import ReplacedTokenDetection
@@ -38,7 +38,7 @@ def batch_of(objective, kind, folder):
 
 
 @pytest.mark.parametrize("objective", [PAIR, TAGS, CHOICE], ids=lambda objective: objective.part)
-@pytest.mark.parametrize("family", sorted({*FAMILIES} - {"deberta"}))  # transformers' DeBERTa does not run in bf16
+@pytest.mark.parametrize("family", sorted({*FAMILIES} - {*checks.ONLY_FP32}))
 def test_a_head_computes_in_fp32_whatever_is_below_it(family, objective, tmp_path):
     """Under bf16 a logit is that of fp32 of the hidden states, which no bf16 number would be."""
     kind = KIND_OF.get(family, "wordpiece")
@@ -48,6 +48,17 @@ def test_a_head_computes_in_fp32_whatever_is_below_it(family, objective, tmp_pat
         logits = heads.logits(model, batch)
     assert logits.dtype == torch.float32
     assert (logits != logits.bfloat16().float()).float().mean() > 0.9
+
+
+def test_what_does_not_run_in_bf16_is_told():
+    for family in ("deberta", "bert"):
+        model = PAIR.model(settings(family), tokenizer("wordpiece"), 32)
+        checks.check_precision(model, "fp32")
+        if family == "bert":
+            checks.check_precision(model, "bf16")
+        else:
+            with pytest.raises(RecipeError, match=r"train.precision: deberta runs in fp32 alone, not in bf16; set"):
+                checks.check_precision(model, "bf16")
 
 
 @pytest.mark.parametrize("objective", [PAIR, TAGS, CHOICE], ids=lambda objective: objective.part)
