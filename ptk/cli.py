@@ -10,7 +10,7 @@ import typer
 
 from ptk import __version__
 from ptk.commands import data, recipes, run, score
-from ptk.errors import ProcessLostError, PtkError
+from ptk.errors import ProcessLostError, PtkError, StoppedNow
 
 app = typer.Typer(
     name="ptk",
@@ -47,7 +47,7 @@ def root(
 
 def main() -> None:
     """Run a command; errors of the user are printed as they are, with their exit code and no traceback."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.encoding.lower() == "utf-8":
         sys.stdout.reconfigure(errors="backslashreplace")  # as in files: half of a surrogate pair is no reason to stop
     try:
         app()
@@ -55,6 +55,8 @@ def main() -> None:
         stop(error.exit_code, error)
     except KeyboardInterrupt:
         stop(130)
+    except StoppedNow as error:
+        stop(128 + error.number)
     except BrokenPipeError:
         nobody_reads()
     except SystemExit as end:

@@ -53,3 +53,12 @@ class Interrupted(PtkError):  # noqa: N818 - a run that was stopped has not fail
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+class StoppedNow(BaseException):
+    """A signal to stop came where there is no step to finish. No ``except Exception`` of a library takes it for its own
+    affair."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from ptk.errors import Interrupted
+from ptk.errors import Interrupted, StoppedNow
 from ptk.processes import launch
 
 SAME_SIGNAL = 1.0  # seconds: a launcher and a terminal may both pass one on
@@ -53,29 +53,36 @@ def stopping() -> tuple[signal.Signals, ...]:
     return (signal.SIGTERM, signal.SIGINT, *(() if outlives else (signal.SIGHUP,)))
 
 
-class Now(BaseException):
-    """A signal to stop at once. No ``except Exception`` of a library takes it for its own affair."""
-
-
 @contextmanager
 def at_once() -> Iterator[None]:
-    """Where the loop does not run, a signal ends a run of one process on the spot, as Interrupted.
+    """Where the loop does not run, a signal stops a run of one process with StoppedNow, as soon as Python runs again.
 
-    Of several processes the launcher ends all, and knows why.
+    Those that follow within a second are the same one, passed on or doubled; a later one ends the process. Of several
+    processes the launcher ends all, and knows why.
     """
     if launch.processes() > 1:
         yield
         return
+    since: list[float] = []
 
     def stop(number: int, _frame: object) -> None:
-        raise Now(number)
+        if since and time.monotonic() - since[0] > SAME_SIGNAL:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        if not since:
+            since.append(time.monotonic())
+            raise StoppedNow(number)
 
     before = {number: signal.signal(number, stop) for number in stopping()}
     try:
         yield
-    except Now as error:
-        number = signal.Signals(error.args[0])
-        raise Interrupted(f"stopped by {number.name}; go on with --resume", number) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def interrupted(error: BaseException) -> Interrupted | None:
+    """A StoppedNow as what a user is told; None for any other error."""
+    if not isinstance(error, StoppedNow):
+        return None
+    return Interrupted(f"stopped by {signal.Signals(error.number).name}; go on with --resume", error.number)

@@ -40,18 +40,18 @@ def carry_out(
     """
     talk = talk or Talk(quiet=not device.is_main())
     run = runs.open_run(folder, resume, overwrite, writes=device.is_main())
-    try:
-        with signals.at_once():
+    with signals.at_once():
+        try:
             run.status("running")
             results = carry_out_in(run, kind, recipe, resume, talk)
             run.status("finished", exit_code=0)
-        return results
-    except BaseException as error:
-        told = batches.worker_lost(error) or launch.lost(error) or error
-        runs.failed(run, told)
-        raise told from (error if told is not error else None)
-    finally:
-        runs.unlock(run)
+            return results
+        except BaseException as error:
+            told = signals.interrupted(error) or batches.worker_lost(error) or launch.lost(error) or error
+            runs.failed(run, told)
+            raise told from (error if told is not error else None)
+        finally:
+            runs.unlock(run)
 
 
 def kind_of(recipe: Recipe) -> type[Session]:

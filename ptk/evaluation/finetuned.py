@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from accelerate import Accelerator
 
-from ptk import device, files, tasks
+from ptk import device, files, recipe_file, tasks
 from ptk.data import sources
 from ptk.data import tokenizer as tokenizers
 from ptk.data.tokenizer import Tokenizer
@@ -58,7 +58,7 @@ class Subject:
 
     @cached_property
     def model(self) -> Any:
-        return heads.in_full_precision(load.load(self.name, self.trust_remote_code))
+        return heads.in_full_precision(load.load(self.name, self.trust_remote_code).float())
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -190,8 +190,7 @@ def score(spec: TaskSpec, file: Path, split: str, out: Path | None = None) -> di
     """Score somebody's prediction file by the task's rules. Raises DataError for one that is not there."""
     if not file.is_file():
         raise DataError(f"--predictions: {sources.not_found(str(file))}; give a prediction file")
-    run = run_of(file)
-    task, examples = prepare.read_split(spec, split, Talk().say, run.task if run is not None else None)
+    task, examples = prepare.read_split(spec, split, Talk().say, learned(file))
     if isinstance(examples, Questions):
         values = questions.of_file(task, file, examples)
         mean = values["f1"]
@@ -204,10 +203,16 @@ def score(spec: TaskSpec, file: Path, split: str, out: Path | None = None) -> di
     return results
 
 
-def run_of(file: Path) -> Recipe | None:
-    """The recipe of the run in whose ``predictions/`` a file lies: of a file that it divided it answers a part."""
+def learned(file: Path) -> TaskSpec | None:
+    """The task of the run in whose ``predictions/`` a file lies: of a file that it divided it answers a part."""
     run = next((folder.parent for folder in file.absolute().parents if folder.name == "predictions"), None)
-    return head.recipe_of(str(run)) if run is not None and (run / "recipe.yaml").exists() else None
+    if run is None or not (path := run / "recipe.yaml").exists():
+        return None
+    try:
+        return recipe_file.load(str(path)).recipe.task
+    except PtkError as error:
+        Talk().warn(f"{path}: not read, so {file.name} is scored on all of the split: {str(error).splitlines()[0]}")
+        return None
 
 
 def metrics_of_file(task: Task, file: Path, examples: Examples) -> dict[str, float]:

@@ -34,6 +34,8 @@ class Headed(nn.Module):
         self.kind = kind
         if getattr(backbone, "pooler", None) is not None:
             backbone.pooler = None  # nothing would train it
+        if isinstance(backbone, encoder_class(backbone.config) or ()):
+            backbone.config.is_encoder_decoder = False  # T5's encoder says so, UMT5's does not
         rates = (getattr(backbone.config, name, None) for name in DROPOUT_NAMES)
         self.dropout = nn.Dropout(next((rate for rate in rates if isinstance(rate, float | int)), DROPOUT))
         self.head: Any = self.new_head(outputs)
@@ -147,11 +149,12 @@ def is_headed(folder: str | Path) -> bool:
 
 def load(folder: str | Path, **settings: Any) -> Headed:
     """Backbone and head of a folder that ``save_pretrained`` left."""
+    import transformers
     from safetensors import safe_open
-    from transformers import AutoConfig
 
-    config: Any = AutoConfig.from_pretrained(folder, **settings)
-    backbone: Any = backbone_class(config.ptk_head, config).from_pretrained(folder, **settings)
+    config: Any = transformers.AutoConfig.from_pretrained(folder, **settings)
+    of_whom = getattr(transformers, (config.architectures or ["AutoModel"])[0], transformers.AutoModel)
+    backbone: Any = of_whom.from_pretrained(folder, **settings)
     kind, outputs = backbone.config.ptk_head, 0
     if kind != "question_answering":
         with safe_open(Path(folder) / HEAD, "pt") as file:

@@ -286,13 +286,14 @@ class QuestionAnswering(LabelledRows):
         return examples / rows if self.fidelity == "paper" and self.end == "independent" else 1.0
 
     def cautions(self, length: int) -> list[str]:
-        window = length - self.framing
-        ahead = (window - min(self.stride, (window + 1) // 2)) // 2  # of a token where it has most context, at least
-        if ahead >= self.max_answer:
+        question = self.most(length)
+        width = length - self.framing - question
+        step = min(self.stride, width if self.fidelity == "paper" else (width + 1) // 2)
+        if (longest := (width - step) // 2 + 1) >= self.max_answer:
             return []
         return [
-            f"train.length: in rows of {length} an answer of more than {ahead} tokens may begin where its end is in "
-            "the next window only (SQ-7), and is then never found; give longer rows"
+            f"train.length: in rows of {length}, beside a question of {question} tokens, an answer of more than "
+            f"{longest} may begin where its end is in the next window only (SQ-7), and is then not found; give more"
         ]
 
     def notes(self, fidelity: str, model_type: str) -> list[str]:

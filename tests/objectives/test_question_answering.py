@@ -10,6 +10,7 @@ from labelled import encoded, ids, settings, stacked, store, tokenizer
 from torch import nn
 from torch.nn import functional as F
 
+from ptk.corruption.windows import windows
 from ptk.data.rows import RowSource
 from ptk.errors import DataError, RecipeError
 from ptk.models.answering import Answering
@@ -321,6 +322,20 @@ def test_electras_head_by_the_rule(tmp_path):
     for name, total in wanted.items():
         assert float(losses[name].total) == pytest.approx(total, rel=1e-4)
         assert int(losses[name].count) == objective.counts(batch)[name] == sum(e["labels"][0] >= 0 for e in examples)
+
+
+@pytest.mark.parametrize("fidelity", ["fixed", "paper"])
+@pytest.mark.parametrize("length", [64, 128, 160, 384])
+def test_the_longest_answer_that_is_always_found_is_told(fidelity, length):
+    """By the windows themselves, of a long context: how far it is from where a token has most context to the end."""
+    objective = QuestionAnswering(fidelity=fidelity)
+    width = length - objective.framing - objective.most(length)
+    step = min(objective.stride, width if fidelity == "paper" else (width + 1) // 2)
+    made = windows(np.array([width + 9 * step]), np.array([width]), step)
+    longest = int((made.stop - made.until + 1)[:-1].min())
+    told = objective.cautions(length)
+    assert bool(told) == (longest < objective.max_answer)
+    assert all(f"an answer of more than {longest} may begin" in one for one in told)
 
 
 # For people ------------------------------------------------------------------------------------------------
