@@ -1,6 +1,5 @@
 """What must hold for every objective and head: any division of a batch, any stop, the same steps; and it learns."""
 
-import os
 import signal
 
 import pytest
@@ -63,7 +62,7 @@ def test_a_run_stopped_after_every_step_is_the_same_run(recipe_of, tmp_path, nam
     step, stops = Training.step, []
 
     def stopping(self, batches, state, flags):
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         stops.append(state.step + 1)
         return step(self, batches, state, flags)
 

@@ -20,10 +20,10 @@ from ptk.signals import Signals, at_once
 def test_a_signal_sets_a_flag_and_handlers_come_back():
     before = signal.getsignal(signal.SIGTERM)
     with Signals() as flags:
-        os.kill(os.getpid(), signal.SIGUSR1)
+        signal.raise_signal(signal.SIGUSR1)
         assert (flags.stop, flags.save) == (0, 1)
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)  # the same one, passed on by a launcher
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # the same one, passed on by a launcher
         assert flags.stop == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -36,10 +36,10 @@ def test_without_a_loop_a_signal_stops_on_the_spot(number):
         with at_once():
             try:
                 with contextlib.suppress(Exception):
-                    os.kill(os.getpid(), number)
+                    signal.raise_signal(number)
                     time.sleep(5)
             finally:  # a terminal that is closed sends two of them
-                os.kill(os.getpid(), signal.SIGTERM)
+                signal.raise_signal(signal.SIGTERM)
                 time.sleep(0.01)
 
     with pytest.raises(StoppedNow) as stopped:
@@ -50,11 +50,14 @@ def test_without_a_loop_a_signal_stops_on_the_spot(number):
 
 
 def doubled(*_):
-    """Two signals at one time."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGTERM})
-    os.kill(os.getpid(), signal.SIGHUP)
-    os.kill(os.getpid(), signal.SIGTERM)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP, signal.SIGTERM})
+    """Two signals at one time: raised, not sent to the process, where another thread would take them at once."""
+    both = {signal.SIGHUP, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, both)
+    try:
+        for number in both:
+            signal.raise_signal(number)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
     time.sleep(5)
 
 
@@ -71,15 +74,15 @@ def test_a_run_that_is_stopped_behind_its_last_step_says_so_and_goes_on(tmp_path
 
 
 SECOND = """
-import os, signal, sys, time
+import signal, sys, time
 sys.path.insert(0, sys.argv[1])
 from ptk import signals
 signals.SAME_SIGNAL = 0.05
 with signals.Signals():
-    os.kill(os.getpid(), signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)
     print("on", flush=True)
     time.sleep(0.2)
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
     print("never")
 """
 
@@ -94,12 +97,12 @@ def test_a_closed_terminal_stops_a_run_unless_it_was_told_not_to_care(environmen
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup changes
     try:
         with Signals() as flags:
-            os.kill(os.getpid(), signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
             assert flags.stop == signal.SIGHUP
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         with Signals() as flags:
-            os.kill(os.getpid(), signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
             assert not flags.stop
     finally:
         signal.signal(signal.SIGHUP, before)

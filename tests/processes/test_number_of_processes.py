@@ -1,6 +1,5 @@
 """A run goes on with another number of processes: the same global batches, the same losses (R6, R20)."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -33,7 +32,7 @@ def test_one_process_then_two_then_one(tiny, tmp_path, environment, monkeypatch,
 
     def stopping(self, batches, state, flags):
         if state.step == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
         return step(self, batches, state, flags)
 
     with monkeypatch.context() as patch:
