@@ -7,6 +7,7 @@ import numpy as np
 import xxhash
 
 IGNORE = -100
+A_FEW = 0.1  # of the examples: a first text before more than that is no premise of theirs, but a prompt before all
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,20 @@ class Examples:
 
     @cached_property
     def divided_by(self) -> tuple[str, np.ndarray]:
-        """What stays together where a file is divided, in words, and a hash of it, uint64 [N]."""
+        """What stays together where a file is divided, in words, and a hash of it, uint64 [N].
+
+        Of pairs and choices it is the first text: where each premise has one hypothesis of each label, as in KLUE NLI,
+        whoever has learned that premise with two of them knows that the third one's label is another.
+        """
+        if self.tagging or not self.texts or len(self.texts[0]) < 2:
+            return "text", self.hashes
+        first = np.array([xxhash.xxh3_64_intdigest(texts[0].encode()) for texts in self.texts], np.uint64)
+        _, counts = np.unique(first, return_counts=True)
+        return ("first text", first) if counts.max() <= max(1, A_FEW * len(first)) else ("text", self.hashes)
+
+    @property
+    def known_by(self) -> tuple[str, np.ndarray]:
+        """What two splits should not have in common, in words, and a hash of it, uint64 [N]."""
         return "text", self.hashes
 
     @cached_property
@@ -95,6 +109,10 @@ class Questions(Examples):
             return "article", self.hashes
         hashes = [xxhash.xxh3_64_intdigest(_bytes(context)) for _, context in self.texts]
         return "paragraph", np.array(hashes, np.uint64)
+
+    @property
+    def known_by(self) -> tuple[str, np.ndarray]:
+        return self.divided_by
 
     @cached_property
     def fingerprint(self) -> str:

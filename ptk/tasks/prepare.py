@@ -309,8 +309,8 @@ def check(task: Task, splits: Mapping[str, Examples], say: Say) -> None:
         raise DataError(f"{train.path}: all {len(train):,} examples {only}; nothing can be learned from them")
     for name, examples in splits.items():
         both = 0
-        if name != "train" and examples.divided_by[0] == train.divided_by[0]:
-            both = int(np.isin(examples.divided_by[1], train.divided_by[1]).sum())
+        if name != "train" and examples.known_by[0] == train.known_by[0]:
+            both = int(np.isin(examples.known_by[1], train.known_by[1]).sum())
         if both:
             what = f"questions of {name} are about articles that are" if questions else f"texts of {name} are"
             say(f"warning: {both:,} of the {len(examples):,} {what} in train too")

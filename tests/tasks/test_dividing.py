@@ -32,6 +32,31 @@ def test_equal_texts_stay_together():
     assert 0 < held.sum() < 100
 
 
+def pairs(texts):
+    return Examples(texts, np.zeros(len(texts), np.int64), ("a",), "a.tsv", np.arange(len(texts)))
+
+
+@pytest.mark.parametrize("choices", [1, 4])
+def test_hypotheses_of_one_premise_stay_together(choices):
+    data = pairs([(f"premise {n % 100}", *(f"hypothesis {n} {m}" for m in range(choices))) for n in range(300)])
+    held = held_out(data, 0.1)
+    assert held.sum() == 30
+    assert data.divided_by[0] == "first text"
+    assert not set(np.flatnonzero(held) % 100) & set(np.flatnonzero(~held) % 100)
+
+
+def test_a_prompt_before_all_is_no_premise():
+    data = pairs([(f"prompt {n % 3}", f"text {n}") for n in range(300)])
+    assert held_out(data, 0.1).sum() == 30
+    assert data.divided_by[0] == "text"
+
+
+def test_words_of_a_sentence_are_no_premise():
+    words = [(str(n % 20), str(n)) for n in range(50)]
+    data = Examples(words, np.zeros(100, np.int64), ("a",), "a.txt", np.arange(100), tagging=True)
+    assert data.divided_by[0] == "text"
+
+
 @pytest.mark.parametrize("count", [2, 3, 10])
 def test_neither_side_is_empty(count):
     for share in (0.001, 0.999):

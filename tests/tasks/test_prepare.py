@@ -42,7 +42,7 @@ def test_no_validation_file(mrpc, tmp_path):
     data, said = read("mrpc", data=mrpc(train="01" * 20), held_out=0.25)
     assert {split: len(examples) for split, examples in data.splits.items()} == {"train": 30, "validation": 10}
     assert said[0] == (
-        f"no validation file: {tmp_path}/train.tsv is divided by hash of the text, 10 of 40 for validation"
+        f"no validation file: {tmp_path}/train.tsv is divided by hash of the first text, 10 of 40 for validation"
     )
     assert not {*data.splits["train"].texts} & {*data.splits["validation"].texts}
 
@@ -54,7 +54,7 @@ def test_one_labelled_file_of_any_name(mrpc, tmp_path):
         "validation": 4,
         "test": 6,
     }
-    assert said[0].startswith(f"no train file: {tmp_path}/dev.tsv is divided by hash of the text, 4 of 40 for")
+    assert said[0].startswith(f"no train file: {tmp_path}/dev.tsv is divided by hash of the first text, 4 of 40 for")
 
 
 def read_split(split="validation", trained=None, **spec):
@@ -188,7 +188,7 @@ def test_train_without_labels(mrpc, tmp_path):
 def test_texts_that_are_in_train_too(mrpc, tmp_path):
     """D12."""
     folder = mrpc(train="0101", dev="01")
-    (tmp_path / "dev.tsv").write_text(HEAD + "1\t1\t2\ttrain 0\tother 0\n0\t1\t2\tnew\tother 0\n")
+    (tmp_path / "dev.tsv").write_text(HEAD + "1\t1\t2\ttrain 0\tother 0\n0\t1\t2\ttrain 1\tnew\n")
     assert "warning: 1 of the 2 texts of validation are in train too" in read("mrpc", data=folder)[1]
 
 

@@ -11,7 +11,7 @@ from ptk.tasks.examples import Examples, Questions
 
 def held_out(examples: Examples, share: float) -> np.ndarray:
     """bool [N]: the examples with the smallest hashes, as many as come nearest to ``share``; what has one hash, equal
-    texts or the questions of one article, stays together.
+    texts, pairs with one first text or the questions of one article, stays together.
 
     At least one is held out and at least one is not, where not all are equal.
     """
