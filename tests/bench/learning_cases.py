@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,29 +10,47 @@ from typing import Any
 from by_trainer import arguments
 from torch import nn
 
+from ptk import device
+
 RECIPES = Path(__file__).resolve().parent / "budget"
-BASE, ALL = "published settings", "all together"
-ADAMW, NO_WARMUP = "train.optimizer=adamw", "train.warmup=0.01"
+BASE, RATE, ALL = "published settings", "a rate for the budget", "all together"
+ADAMW = ["train.optimizer=adamw"]
 BERT_DROPOUT = ["model.hidden_dropout_prob=0.1", "model.attention_probs_dropout_prob=0.1"]
 GPT_DROPOUT = [f"model.{name}=0.1" for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")]
 ADAFACTOR = ["train.optimizer=adafactor", "train.lr=1e-2", "train.schedule=inverse_sqrt", "train.warmup=10000"]
-SHORT_FIRST = "train.phases=[{length: 64, batch_size: 64, steps: $half}, {length: 128, batch_size: 32, steps: $half}]"
-RATES = {f"all, with a rate of {rate}": [f"train.lr={rate}"] for rate in ("1e-3", "4e-3")}
-T5_SHAPE = ["feed_forward_proj=relu", "tie_word_embeddings=true", "d_ff=1024"]
+TUNED = ["train.lr=1e-3"]  # usual for AdamW and models of this width
+OTHER_RATES = {f"all, rate {rate}": [f"train.lr={rate}"] for rate in ("1e-3", "4e-3")}
+NOT_DECAYED = {"the rate not decayed": ["train.schedule=constant"]}
+
+
+def slowly(rows: int, length: int) -> dict[str, list[str]]:
+    """Short rows and small batches first: of as many tokens, for as much time, as batches of ``rows`` have."""
+    halves = [(length // 2, 2 * rows), (length, rows)]
+    phases = ", ".join(f"{{length: {long}, batch_size: {many}, steps: $half}}" for long, many in halves)
+    return {
+        "short rows first": [f"train.phases=[{phases}]"],
+        "batch ramp": ["train.steps=$ramped", f"train.batch_ramp={{start: {rows // 4}, steps: $ramp}}"],
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A budget recipe, and the words that take its changes away or make others. $half: steps of half of a base run."""
+    """A budget recipe, and the words that take its changes away or make others.
+
+    The published rate is so low for a few hundred steps that nothing else would show: every other change is measured
+    over the base with a rate for the budget.
+    """
 
     name: str
     measure: str
     """The loss that counts."""
+    published_rate: list[str]
+    """What puts the published optimizer's rate and schedule back."""
     published: Mapping[str, list[str]]
     """Change -> what puts the published setting back in its place."""
-    tried: Mapping[str, list[str]] = field(default_factory=dict)
-    """Change that is not in the recipe -> what makes it, over the base."""
-    over: Mapping[str, list[str]] = field(default_factory=dict)
+    tried: Mapping[str, list[str]]
+    """Change that is not in the recipe -> what makes it, over the base with a rate for the budget."""
+    over: Mapping[str, list[str]]
     """The same, over the recipe."""
 
     @property
@@ -40,61 +58,74 @@ class Case:
         return RECIPES / f"{self.name}.yaml"
 
     def named(self) -> list[str]:
-        return [BASE, *self.published, *self.tried, ALL, *self.over]
+        return [BASE, RATE, *self.published, *self.tried, ALL, *self.over]
 
     def words(self, change: str) -> list[str]:
-        """Overrides of the recipe for the base, one change over it, or all of them."""
+        """Overrides of the recipe for the base, one change over it, or all of them. KeyError for an unknown change."""
+        if change not in self.named():
+            raise KeyError(f"{change}; of {self.name} there are {', '.join(self.named())}")
         if change == ALL or change in self.over:
             return self.over.get(change, [])
         kept = [words for name, words in self.published.items() if name != change]
-        return [word for words in (*kept, self.tried.get(change, [])) for word in words]
+        kept += [self.published_rate] if change == BASE else [TUNED, self.tried.get(change, [])]
+        # Of two words for one setting the later one counts.
+        return list({word.partition("=")[0]: word for words in kept for word in words}.values())
 
 
+MODERN_BERT = "model={type: modernbert, hidden_size: 256, num_hidden_layers: 4, num_attention_heads: 4, "
+MODERN_BERT += "intermediate_size: 682, max_position_embeddings: 128}"
+LLAMA = "model={type: llama, hidden_size: 256, num_hidden_layers: 4, num_attention_heads: 4, intermediate_size: 682, "
+LLAMA += "max_position_embeddings: 256, tie_word_embeddings: true}"
 CASES = {
     case.name: case
     for case in (
         Case(
             name="bert",
             measure="mlm",
+            published_rate=["train.lr=1e-4", "train.warmup=0.01"],
             published={
-                "learning rate of the budget": ["train.lr=1e-4", NO_WARMUP],
                 "no dropout": BERT_DROPOUT,
                 "mask rate 30 to 15 %": ["objective.mask_rate=0.15"],
-                "Muon": [ADAMW],
+                "Muon": ADAMW,
             },
-            tried={
-                "short rows first": [SHORT_FIRST],
-                "batch ramp": ["train.steps=$all", "train.batch_ramp={start: 8, steps: $half}"],
+            tried=NOT_DECAYED | slowly(rows=32, length=128),
+            over={
+                **OTHER_RATES,
+                "all, 2 layers": ["model.num_hidden_layers=2"],
+                "all, pre-norm and gated (ModernBERT)": [MODERN_BERT],
             },
-            over={**RATES, "all, 2 layers": ["model.num_hidden_layers=2"]},
         ),
         Case(
             name="gpt",
             measure="clm",
-            published={
-                "learning rate of the budget": ["train.lr=2.5e-4", "train.schedule=cosine", NO_WARMUP],
-                "no dropout": GPT_DROPOUT,
-                "Muon": [ADAMW],
-            },
-            over={**RATES, "all, 2 layers": ["model.n_layer=2"]},
+            published_rate=["train.lr=2.5e-4", "train.schedule=cosine", "train.warmup=0.01"],
+            published={"no dropout": GPT_DROPOUT, "Muon": ADAMW},
+            tried=NOT_DECAYED | slowly(rows=8, length=256),
+            over={**OTHER_RATES, "all, 2 layers": ["model.n_layer=2"], "all, RMS norm and gated (Llama)": [LLAMA]},
         ),
         Case(
             name="t5",
             measure="span",
+            published_rate=ADAFACTOR,
             published={
-                "Muon, a falling rate": ADAFACTOR,
-                "gated units": [f"model.{word}" for word in T5_SHAPE],
+                "gated units": [
+                    f"model.{word}" for word in ("feed_forward_proj=relu", "tie_word_embeddings=true", "d_ff=1024")
+                ],
                 "no dropout": ["model.dropout_rate=0.1"],
+                "Muon": ADAMW,
             },
-            over={**RATES, "all, 2 layers": ["model.num_layers=2"]},
+            tried=NOT_DECAYED | slowly(rows=16, length=256),
+            over={**OTHER_RATES, "all, 2 layers": ["model.num_layers=2"]},
         ),
     )
 }
 
 
 def shares(steps: int) -> dict[str, int]:
-    """What words may name: parts of the base's steps."""
-    return {"all": steps, "half": max(1, steps // 2)}
+    """What words may name: $half of a base's ``steps``, and as many as a ramp from a quarter makes in their time,
+    three quarters of the rows a step."""
+    ramped = round(steps / 0.75)
+    return {"half": max(1, steps // 2), "ramped": ramped, "ramp": max(1, ramped // 2)}
 
 
 def by_trainer(session: Any, model: nn.Module) -> list[float]:
@@ -128,7 +159,7 @@ def by_trainer(session: Any, model: nn.Module) -> list[float]:
             max_steps=steps,
             per_device_train_batch_size=1,  # of whole batches
             max_grad_norm=settings.clip,
-            bf16=True,
+            bf16=device.precision("auto", device.kind()) == "bf16",
             remove_unused_columns=False,
         )
         optimizers: Any = (made.strategy.optimizer.optimizer, schedule)

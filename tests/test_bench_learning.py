@@ -1,0 +1,55 @@
+"""The bench of the budget recipes: each of its changes is a recipe that ptk takes, and differs in itself alone."""
+
+import sys
+from pathlib import Path
+from string import Template
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent / "bench"))
+import learning  # type: ignore[import-not-found]
+import learning_cases  # type: ignore[import-not-found]
+from learning_cases import ALL, BASE, CASES, RATE  # type: ignore[import-not-found]
+
+from ptk import recipe_file
+from ptk.session import objective_of
+
+EVERY = [(name, change) for name, case in CASES.items() for change in case.named()]
+
+
+def settings(name: str, change: str) -> dict[str, str]:
+    words = [Template(word).substitute(learning_cases.shares(100)) for word in CASES[name].words(change)]
+    return dict(word.split("=", 1) for word in words)
+
+
+@pytest.mark.parametrize(("name", "change"), EVERY)
+def test_every_change_is_a_recipe(name: str, change: str) -> None:
+    words = [f"{key}={value}" for key, value in settings(name, change).items()]
+    recipe = recipe_file.load(str(CASES[name].recipe), words).recipe
+    assert objective_of(recipe).at(recipe.train.length, 0.0)
+
+
+@pytest.mark.parametrize(("name", "change"), [(name, c) for name, c in EVERY if c not in (BASE, RATE, ALL)])
+def test_a_change_is_one_setting_of_its_base(name: str, change: str) -> None:
+    case = CASES[name]
+    base = settings(name, ALL if change in case.over else RATE)
+    differs = base.items() ^ settings(name, change).items()
+    given = [*case.published.get(change, []), *case.tried.get(change, []), *case.over.get(change, [])]
+    assert {key for key, _ in differs} == {word.partition("=")[0] for word in given}
+
+
+def test_an_unknown_change_is_no_base() -> None:
+    with pytest.raises(KeyError, match="no dropuot; of bert there are published settings"):
+        CASES["bert"].words("no dropuot")
+
+
+def test_a_row_has_minutes_and_the_difference_of_means() -> None:
+    def run(loss: float, seconds: float) -> dict[str, float]:
+        return {"loss": loss, "seconds": seconds, "steps": 100, "tokens": 2_000_000}
+
+    base = [run(4.0, 60), run(4.2, 60), run(4.4, 66)]
+    row = learning.row("Muon", [run(3.0, 90), run(3.0, 60), run(3.0, 30)], base)
+    assert row == "| Muon | 1.0 | 100 | 2.00 M | 3.000 (0.000) | -1.200 +- 0.115 |"
+    assert (
+        learning.row("Muon", [{"failed": "exit code 6: diverged"}], base) == "| Muon | exit code 6: diverged | | | | |"
+    )
