@@ -38,7 +38,7 @@ soak: $(READY)
 	$(VENV)/bin/python tests/chaos/chaos.py --only soak
 
 # A training step beside transformers' Trainer: an hour; BENCH='--case C1a --rounds 1', '--losses', '--write FILE'.
-bench: $(READY)
+bench: $(VENV)/.encoder
 	$(VENV)/bin/python tests/bench/speed.py $(BENCH)
 
 # The same on a GPU, SQuAD and Shakespeare's characters, from what BENCH='--pack' made; BENCH_PYTHON=python3 needs no set-up.

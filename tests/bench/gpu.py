@@ -7,6 +7,10 @@
 steps        H1 to H5 of speed.py: BERT-base and -large, GPT-2 124M, T5-base, ELECTRA-small and -base
 squad        H6: questions a second in fine-tuning a BERT-base of random weights, beside run_qa's settings
 shakespeare  H7: seconds to 1.47 nats of validation with nanoGPT's settings for characters (its README: 1.4697)
+
+Other options go to the scripts of steps and squad: `--only steps --keep FILE --peers ptk,trainer-best --rounds 1` goes
+on with what a machine that was taken away has measured, and its FILE. Without ptk's packages the machine needs wheels
+of those that importing ptk needs: pydantic, annotated-types, sentencex, xxhash, zstandard.
 """
 
 import argparse
@@ -55,12 +59,12 @@ def pack(folder: Path, names: list[str]) -> None:
             shutil.rmtree(made)
 
 
-def steps(options: argparse.Namespace, environment: dict[str, str]) -> None:
-    words = ["--case", ",".join(cases(options.case)), "--rounds", str(options.rounds)]
-    subprocess.run([sys.executable, Path(__file__).with_name("speed.py"), *words], check=True, env=environment)
+def steps(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    words = ["--case", ",".join(cases(options.case)), "--rounds", str(options.rounds), *options.more]
+    return subprocess.run([sys.executable, Path(__file__).with_name("speed.py"), *words], env=environment).returncode
 
 
-def squad(options: argparse.Namespace, environment: dict[str, str]) -> None:
+def squad(options: argparse.Namespace, environment: dict[str, str]) -> int:
     from transformers import AutoTokenizer, BertConfig, BertModel
 
     with tempfile.TemporaryDirectory() as folder:
@@ -68,18 +72,21 @@ def squad(options: argparse.Namespace, environment: dict[str, str]) -> None:
         tokenizer.save_pretrained(folder)
         BertModel(BertConfig(vocab_size=len(tokenizer))).save_pretrained(folder)
         words = ["--only", "speed", "--tasks", "squad2", "--model", folder, "--seeds", str(options.rounds)]
-        subprocess.run([sys.executable, Path(__file__).with_name("squad.py"), *words], check=True, env=environment)
+        script = Path(__file__).with_name("squad.py")
+        return subprocess.run([sys.executable, script, *words, *options.more], env=environment).returncode
 
 
-def shakespeare(options: argparse.Namespace, environment: dict[str, str]) -> None:
+def shakespeare(options: argparse.Namespace, environment: dict[str, str]) -> int:
     text = options.packed / "data" / TEXTS[1]
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         words = [f"corpus={{path: {text.resolve()}, split_documents: file}}", *NANO_GPT, *options.settings]
         command = [sys.executable, "-m", "ptk", "pretrain", "gpt-char", "--run", str(run), "--offline", *words]
-        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+        if code := subprocess.run(command, env=environment, stdout=subprocess.DEVNULL).returncode:
+            return code
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     print(told([line for line in lines if line["split"] == "validation"]), flush=True)
+    return 0
 
 
 def told(validated: list[dict[str, float]]) -> str:
@@ -100,7 +107,7 @@ def main() -> int:
     parser.add_argument("--case", default="", help="of the steps: names, with commas between")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--settings", nargs="*", default=[], help="of the Shakespeare run, over nanoGPT's")
-    options = parser.parse_args()
+    options, options.more = parser.parse_known_args()
     if options.pack:
         pack(options.packed, cases(options.case))
         return 0
@@ -108,9 +115,10 @@ def main() -> int:
         raise SystemExit(f"{options.packed} is not there; make it on a machine with ptk's packages: --pack")
     mine = {"PTK_CACHE": options.packed / "cache", "BENCH_DATA": options.packed / "data"}
     environment = os.environ | {name: str(path.resolve()) for name, path in mine.items()}
-    for name in options.only.split(","):
-        {"steps": steps, "squad": squad, "shakespeare": shakespeare}[name](options, environment)
-    return 0
+    parts = {"steps": steps, "squad": squad, "shakespeare": shakespeare}
+    # One after the other, whatever becomes of the one before.
+    codes = [parts[name](options, environment) for name in options.only.split(",")]
+    return 1 if any(codes) else 0
 
 
 if __name__ == "__main__":

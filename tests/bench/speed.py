@@ -1,21 +1,24 @@
 """A step of training by ptk beside transformers' Trainer and Lightning: the same model, weights, tokens and labels.
 
-    make bench                                        # every case of the device but C3c, 5 rounds of every peer
+    make bench                                        # the usual cases of the device, 5 rounds of every peer
     make bench BENCH='--case C1a,C3c --rounds 1'      # some of them
+    make bench BENCH='--keep FILE'                    # goes on with what was measured before it was stopped
     make bench BENCH='--losses'                       # equal losses at equal steps, or it exits with 1
 
 Peers: `trainer`, with its documented defaults (fp32); `trainer-best`, with bf16 where the processor multiplies it;
-`lightning` in the same precision, and `litgpt` for decoders, where they are installed (``speed_litgpt.py`` says how).
-All have the logits of every position, and batches that are ready: the collator only stacks them. ptk's step is the one
-that `ptk pretrain` makes. On a GPU (on a CPU by --peers) come `ptk-compiled` and `trainer-compiled`: the same with
-torch.compile. AdamW, constant 1e-4, weight decay 0.01, clipping at 1, transformers' default dropout.
+`lightning` in the same precision, and `litgpt` for decoders, compiled as its own loop has it and not, where they are
+installed (``speed_litgpt.py`` says how). All have the logits of every position, and batches that are ready: the
+collator only stacks them. ptk's step is the one that `ptk pretrain` makes. On a GPU (on a CPU by --peers) come
+`ptk-compiled` and `trainer-compiled`: the same with torch.compile. Batches of like length, as the Trainer's
+`group_by_length` and ptk's `length_window` make them, are a case of their own (C1c): with them all are at their best.
+AdamW, constant 1e-4, weight decay 0.01, clipping at 1, transformers' default dropout.
 
 Every measurement is a process of its own, the peers in turn. In each, WARM steps come first, then --steps timed ones,
 whose median is its figure; a peer's is the median over the rounds. Tokens are those of text, without padding. Memory is
-the process's peak (VmHWM), on a GPU that of what torch has allocated there. First step: seconds from the start of the
-process to the first step's end, with data that are ready. Share of peak: the operations a step needs
-(``speed_flops.step_flops``) a second, of what the larger of the machine's two measured matrix peaks gives, whatever
-precision the row is in.
+the process's peak (VmHWM), on a GPU that of what torch has allocated there; no checkpoint is written. First step:
+seconds from the start of the process to the first step's end, with data that are ready. Share of peak: the operations
+a step needs (``speed_flops.step_flops``) a second, of what the larger of the machine's two measured matrix peaks gives,
+whatever precision the row is in.
 """
 
 import argparse
@@ -39,12 +42,15 @@ from ptk import device, engine, files
 from ptk.checkpoint import State
 
 # Peers and their precision.
-PEERS = {"ptk": "auto", "trainer": "fp32", "trainer-best": "auto", "lightning": "auto", "litgpt": "auto"}
+PEERS = {"ptk": "auto", "trainer": "fp32", "trainer-best": "auto", "lightning": "auto"}
+PEERS |= {"litgpt": "auto", "litgpt-compiled": "auto"}
 COMPILED = {"ptk-compiled": "auto", "trainer-compiled": "auto"}
-WARM = 2  # steps that are not timed
+ON_A_GPU = device.kind() == "cuda"
+WARM = 10 if ON_A_GPU else 2  # steps that are not timed
+TIMED = 30 if ON_A_GPU else 6
 COMPARED = 5  # steps of --losses
 TOLERANCE = {"fp32": 1e-4, "bf16": 1e-2}  # of losses, relative
-SIDE = 4096  # of the matrices whose product is the machine's peak
+SIDE, PRODUCTS = (16384, 10) if ON_A_GPU else (4096, 1)  # of the matrices whose products are the machine's peak
 COLUMNS = ("case", "peer", "s/step", "tokens/s", "ptk is faster by", "share of peak", "peak memory, MB")
 COLUMNS += ("of the Trainer's", "first step, s", "last loss")
 
@@ -79,7 +85,7 @@ def trained(peer: str, case: speed_cases.Case, steps: int, precision: str, dropo
         return ptk(case, steps, precision, dropout, compiled)
     folder = speed_cases.prepared(case)
     if peer == "litgpt":
-        return speed_peer.litgpt(folder, steps, precision)
+        return speed_peer.litgpt(folder, steps, precision, compiled)
     made = speed_peer.model(speed_cases.networks(folder, dropout), by_uniform=not dropout)
     batches = speed_cases.load(folder, "peer")
     if peer == "lightning":
@@ -89,10 +95,12 @@ def trained(peer: str, case: speed_cases.Case, steps: int, precision: str, dropo
 
 def once(options: argparse.Namespace) -> dict[str, Any]:
     """What one process prints: the figures of one peer in one case."""
-    steps, case = WARM + options.steps, speed_cases.CASES[options.case]
+    steps, case = COMPARED if options.losses else WARM + options.steps, speed_cases.CASES[options.case]
     precision = device.precision(options.precision or (PEERS | COMPILED)[options.one], device.kind())
     peer, compiled = options.one.removesuffix("-compiled"), options.one in COMPILED
     done = trained(peer, case, steps, precision, not options.losses, compiled)
+    if options.losses:
+        return {"losses": done.losses}
     facts = files.read_json(speed_cases.prepared(case) / "facts.json")
     numbers = range(WARM, steps)
     seconds = statistics.median(done.ends[step] - done.ends[step - 1] for step in numbers)
@@ -102,7 +110,7 @@ def once(options: argparse.Namespace) -> dict[str, Any]:
         "tokens": tokens / seconds,
         "flops": facts["flops"] / seconds,
         "memory": done.memory or peak_memory(),
-        "first": done.ends[0] - options.began,
+        "first": done.ends[0] - (done.began or options.began),
         "losses": done.losses,
     }
 
@@ -125,22 +133,28 @@ def matrix_peak() -> dict[str, float]:
         times = []
         for _ in range(4):
             began = speed_peer.now()
-            torch.mm(matrix, matrix)
+            for _product in range(PRODUCTS):
+                torch.mm(matrix, matrix)
             times.append(speed_peer.now() - began)
-        found[name] = 2 * SIDE**3 / min(times[1:])
+        found[name] = 2 * SIDE**3 * PRODUCTS / min(times[1:])
     return found
 
 
 def in_its_own_process(one: str, options: argparse.Namespace, **more: Any) -> dict[str, Any]:
-    """Run this file again for one measurement; returns what it prints last."""
+    """Run this file again for one measurement; returns what it prints last. Raises Failed."""
     words = [f"--{name}={value}" for name, value in more.items()]
     words += ["--losses"] * options.losses
     command = [sys.executable, __file__, "--one", one, "--began", str(time.monotonic()), *words]
     quiet = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | quiet)
     if done.returncode:
-        raise SystemExit(f"{one} {more}:\n{done.stderr[-2000:]}")
+        told(f"{one} {more}:\n{done.stderr[-2000:]}")
+        raise Failed(f"exit code {done.returncode}: {(done.stderr.strip() or 'nothing said').splitlines()[-1]}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+class Failed(Exception):
+    """A peer ended without figures."""
 
 
 def told(text: str) -> None:
@@ -162,13 +176,35 @@ def compare_speed(names: list[str], options: argparse.Namespace, write: Callable
         told(f"{name}: preparing")
         speed_cases.prepared(speed_cases.CASES[name])
         peers = [peer for peer in options.peers if speed_peer.can_run(peer, speed_cases.CASES[name])]
-        found: dict[str, list[dict[str, Any]]] = {peer: [] for peer in peers}
+        found, failed = kept(options.keep, name, peers), {}
         for number in range(options.rounds):
             for peer, runs in found.items():
-                runs.append(in_its_own_process(peer, options, case=name, steps=options.steps))
+                if peer in failed or len(runs) > number:
+                    continue
+                try:
+                    runs.append(in_its_own_process(peer, options, case=name, steps=options.steps))
+                except Failed as reason:
+                    failed[peer] = f"{name} {peer} failed: {reason}"
+                    continue
+                keep(options.keep, name, peer, runs[-1])
                 told(f"{name} round {number + 1} {peer}: {shortened(runs[-1])}")
-        write(rows(name, found, max(peaks.values())))
+        write(rows(name, {peer: runs for peer, runs in found.items() if runs}, max(peaks.values())))
+        for line in failed.values():
+            write(line)
     return True
+
+
+def kept(path: Path | None, case: str, peers: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """What was measured of a case before, by peer."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path is not None and path.exists() else []
+    before = [json.loads(line) for line in lines]
+    return {peer: [each["run"] for each in before if (each["case"], each["peer"]) == (case, peer)] for peer in peers}
+
+
+def keep(path: Path | None, case: str, peer: str, run: dict[str, Any]) -> None:
+    if path is not None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"case": case, "peer": peer, "run": run}) + "\n")
 
 
 def shortened(run: dict[str, Any]) -> str:
@@ -185,7 +221,8 @@ def rows(name: str, found: dict[str, list[dict[str, Any]]], peak: float) -> str:
     about = f"{name} {speed_cases.CASES[name].about}, V {speed_cases.CASES[name].vocabulary:,}"
     lines = []
     for peer, has in middle.items():
-        ratio = f"{has['seconds'] / middle['ptk']['seconds']:.2f}" if "ptk" in middle else ""
+        alike = "ptk-compiled" if peer.endswith("-compiled") and "ptk-compiled" in middle else "ptk"
+        ratio = f"{has['seconds'] / middle[alike]['seconds']:.2f}" if alike in middle else ""
         memory = f"{has['memory'] / middle['trainer']['memory']:.0%}" if "trainer" in middle else ""
         cells = [about, peer, f"{has['seconds']:.3f}", f"{has['tokens']:,.0f}", ratio, f"{has['flops'] / peak:.0%}"]
         cells += [f"{has['memory']:,.0f}", memory, f"{has['first']:.1f}", f"{found[peer][0]['losses'][-1]:.3f}"]
@@ -201,7 +238,7 @@ def compare_losses(names: list[str], options: argparse.Namespace, write: Callabl
         told(f"{name}: preparing")
         speed_cases.prepared(speed_cases.CASES[name])
         for precision, allowed in TOLERANCE.items():
-            how = {"case": name, "steps": COMPARED - WARM, "precision": precision}
+            how = {"case": name, "precision": precision}
             ours, theirs = (in_its_own_process(peer, options, **how)["losses"] for peer in ("ptk", "trainer"))
             off = difference(ours, theirs)
             equal = equal and off <= allowed
@@ -219,12 +256,13 @@ def difference(ours: list[float], theirs: list[float]) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", default="all", help="names, with commas between")
-    usual = [*PEERS, *COMPILED] if device.kind() == "cuda" else PEERS
+    usual = [*PEERS, *COMPILED] if ON_A_GPU else PEERS
     parser.add_argument("--peers", default=",".join(usual), help="some of them")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=6, help="that are timed in each process")
+    parser.add_argument("--steps", type=int, default=TIMED, help="that are timed in each process")
     parser.add_argument("--losses", action="store_true", help="compare losses instead, without dropout")
     parser.add_argument("--write", type=Path, metavar="FILE", help="the table goes there too")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="each measurement is added to it; those there count")
     parser.add_argument("--precision", choices=TOLERANCE, help=argparse.SUPPRESS)
     parser.add_argument("--one", choices=(*PEERS, *COMPILED, "peak"), help=argparse.SUPPRESS)
     parser.add_argument("--began", type=float, default=time.monotonic(), help=argparse.SUPPRESS)

@@ -42,6 +42,8 @@ class Case:
     """``type`` and the settings of its configuration class."""
     rows: int
     length: int
+    window: int = 1
+    """``train.length_window``."""
     asked_only: bool = False
     """Run only when named."""
     on: str = "cpu"
@@ -55,6 +57,7 @@ class Case:
             steps=STORED,
             length=self.length,
             batch_size=self.rows,
+            length_window=self.window,
             lr=LR,
             weight_decay=WEIGHT_DECAY,
             clip=CLIP,
@@ -68,12 +71,7 @@ class Case:
 
 
 MLM_NSP, MLM_SOP = {"name": "mlm"}, {"name": "mlm", "second_segment": "order", "masking": "ngram"}
-RTD = {
-    "name": "rtd",
-    "generator_size": 0.25,
-    "generator_layers": 0.5,
-    "temperature": 2.0,
-}  # as recipes/electra-rtd.yaml
+RTD = {"name": "rtd", "generator_size": 0.25, "generator_layers": 1.0}  # as published
 SIZE = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024}
 GPT = {"type": "gpt2", "n_embd": 256, "n_layer": 4, "n_head": 4}
 T5 = {"type": "t5", "d_model": 256, "d_kv": 64, "d_ff": 1024, "num_layers": 4, "num_heads": 4}
@@ -102,6 +100,7 @@ SMALL = {"hidden_size": 256, "num_hidden_layers": 12, "num_attention_heads": 4, 
 CASES = {
     "C1a": C1,
     "C1b": replace(C1, vocabulary=8192),
+    "C1c": replace(C1, about=f"{C1.about}, batches of like length", window=STORED),
     "C2": replace(C1, about="BERT-base, MLM + NSP", model={"type": "bert"}, rows=8),
     "C3a": C3,
     "C3b": replace(C3, vocabulary=8192),
@@ -115,13 +114,7 @@ CASES = {
         rows=8,
         length=512,
     ),
-    "C5a": replace(
-        C1,
-        about="ELECTRA 4x256, generator 2x64",
-        vocabulary=8192,
-        objective=RTD,
-        model={"type": "electra", "embedding_size": 128, **SIZE},
-    ),
+    "C5a": replace(C1, about="ELECTRA-small", objective=RTD, model={"type": "electra", "embedding_size": 128, **SMALL}),
     "C5b": replace(
         C1,
         about="ALBERT 4x256, MLM + SOP",
@@ -129,6 +122,14 @@ CASES = {
         vocabulary=8192,
         objective=MLM_SOP,
         model={"type": "albert", "embedding_size": 128, **SIZE},
+    ),
+    "C5c": replace(
+        C1,
+        about="ELECTRA 4x256, generator 2x64",
+        vocabulary=8192,
+        objective={**RTD, "generator_layers": 0.5},
+        model={"type": "electra", "embedding_size": 128, **SIZE},
+        asked_only=True,
     ),
     "H1a": BASE,
     "H1b": replace(BASE, length=512, rows=64),
@@ -150,7 +151,7 @@ CASES = {
     "H5b": replace(
         BASE,
         about="ELECTRA-base",
-        objective={**RTD, "generator_size": 1 / 3, "generator_layers": 1.0},
+        objective={**RTD, "generator_size": 1 / 3},
         model={"type": "electra", "embedding_size": 768, "hidden_size": 768, "num_hidden_layers": 12},
     ),
 }

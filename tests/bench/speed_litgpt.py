@@ -4,22 +4,28 @@
     LITGPT_PYTHON=.litgpt/bin/python make bench BENCH='--case C3a,C3b --peers ptk,litgpt'
 
 The sizes are the case's; the model is litgpt's own, which has rotary positions where GPT-2 has learned ones, and no
-dropout, which favours it. Its loop's calls: Fabric, its chunked cross entropy, clipping at 1, AdamW as it makes it.
-Prints the end of each step by the monotonic clock, its loss, and the process's peak memory in MB, as JSON.
+dropout, which favours it. Its loop's calls: Fabric, its chunked cross entropy, clipping at 1, AdamW as it makes it, and
+with --compile, as its loop always has it, torch.compile. Prints the end of each step by the monotonic clock, its loss,
+when the process began, and its peak memory in MB (on a GPU of what torch has allocated there), as JSON.
 """
 
-import argparse
-import json
-import resource
 import time
-from pathlib import Path
 
-import lightning
-import numpy as np
-import torch
-from litgpt.config import Config  # type: ignore[import-not-found]
-from litgpt.model import GPT  # type: ignore[import-not-found]
-from litgpt.utils import chunked_cross_entropy, instantiate_torch_optimizer  # type: ignore[import-not-found]
+BEGAN = time.monotonic()  # before the imports, which take a while
+
+import argparse  # noqa: E402
+import json  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import lightning  # noqa: E402
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from litgpt.config import Config  # type: ignore[import-not-found]  # noqa: E402
+from litgpt.model import GPT  # type: ignore[import-not-found]  # noqa: E402
+from litgpt.utils import (  # type: ignore[import-not-found]  # noqa: E402
+    chunked_cross_entropy,
+    instantiate_torch_optimizer,
+)
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
@@ -52,12 +58,16 @@ def main() -> None:
     parser.add_argument("--precision", choices=PRECISIONS, required=True)
     parser.add_argument("--lr", type=float, required=True)
     parser.add_argument("--weight-decay", type=float, required=True)
+    parser.add_argument("--compile", action="store_true")
     options = parser.parse_args()
     fabric = lightning.Fabric(devices=1, precision=PRECISIONS[options.precision])
     torch.manual_seed(1)
+    on_a_gpu = fabric.device.type == "cuda"
     made = model(json.loads((options.folder / "config.json").read_text()))
+    if options.compile:
+        made = torch.compile(made)
     optimizer = instantiate_torch_optimizer(
-        "AdamW", made.parameters(), lr=options.lr, weight_decay=options.weight_decay
+        "AdamW", made.parameters(), lr=options.lr, weight_decay=options.weight_decay, fused=on_a_gpu
     )
     made, optimizer = fabric.setup(made, optimizer)
     ends, losses = [], []
@@ -70,10 +80,18 @@ def main() -> None:
         fabric.clip_gradients(made, optimizer, max_norm=1.0)
         optimizer.step()
         optimizer.zero_grad()
-        losses.append(float(loss.detach()))
+        losses.append(loss.detach())
+        if on_a_gpu:
+            torch.cuda.synchronize()
         ends.append(time.monotonic())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"ends": ends, "losses": losses, "memory": peak}))
+    memory = torch.cuda.max_memory_allocated() / 2**20 if on_a_gpu else peak()
+    print(json.dumps({"ends": ends, "losses": [*map(float, losses)], "memory": memory, "began": BEGAN}))
+
+
+def peak() -> float:
+    """MB that this process has had at once, of those that Linux tells, as ``speed.peak_memory``."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def step_of(name: str) -> int:

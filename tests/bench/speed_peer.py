@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 from by_trainer import arguments
-from speed_cases import CLIP, EPS, LR, RTD, WEIGHT_DECAY, Case
+from speed_cases import CLIP, EPS, LR, WEIGHT_DECAY, Case
 from torch import Tensor, nn
 
 from ptk.objectives.objective import IGNORE, Batch
@@ -34,6 +34,8 @@ class Trained(NamedTuple):
     losses: list[float]
     memory: float | None = None
     """Peak in MB, where another process has run it."""
+    began: float | None = None
+    """When that other process began."""
 
 
 class Electra(nn.Module):
@@ -50,7 +52,7 @@ class Electra(nn.Module):
     def forward(self, input_ids: Tensor, labels: Tensor, uniform: Tensor, **more: Tensor) -> dict[str, Tensor]:
         generated = self.generator(input_ids=input_ids, labels=labels, **more)
         chosen = labels != IGNORE
-        probabilities = (generated.logits[chosen].detach().float() / RTD["temperature"]).softmax(-1)
+        probabilities = generated.logits[chosen].detach().float().softmax(-1)
         original = torch.where(chosen, labels, input_ids)
         corrupted = original.clone()
         corrupted[chosen] = self.sampled(probabilities, uniform[chosen])
@@ -85,8 +87,8 @@ def examples(batches: Sequence[Batch]) -> list[Batch]:
 def trainer(made: nn.Module, batches: Sequence[Batch], steps: int, precision: str, compiled: bool) -> Trained:
     """transformers' Trainer over the stored batches in order, as often as ``steps`` need.
 
-    Not grouped by length: the order would be another one, and no step's loss could be compared. At most a fifth is
-    there to gain: of the positions of BERT, ALBERT and ELECTRA 77 to 96 % are text, of a decoder's and T5's all.
+    Not grouped by length: the order would be another one, and no step's loss could be compared; C1c has such batches
+    for all. Of the positions of BERT, ALBERT and ELECTRA 77 to 96 % are text, of a decoder's and T5's all.
     """
     from transformers import Trainer, TrainerCallback, default_data_collator
 
@@ -126,18 +128,19 @@ def trainer(made: nn.Module, batches: Sequence[Batch], steps: int, precision: st
 
 def is_there(peer: str) -> bool:
     """Is what it needs installed?"""
-    if peer == "litgpt":
+    if peer.startswith("litgpt"):
         return "LITGPT_PYTHON" in os.environ
     return peer != "lightning" or util.find_spec("lightning") is not None
 
 
 def can_run(peer: str, case: Case) -> bool:
-    return is_there(peer) and (peer != "litgpt" or case.model["type"] == "gpt2")
+    return is_there(peer) and (not peer.startswith("litgpt") or case.model["type"] == "gpt2")
 
 
-def litgpt(folder: Path, steps: int, precision: str) -> Trained:
+def litgpt(folder: Path, steps: int, precision: str, compiled: bool) -> Trained:
     """litgpt's own model of the case's sizes (``speed_litgpt.py``)."""
     words = [f"--steps={steps}", f"--precision={precision}", f"--lr={LR}", f"--weight-decay={WEIGHT_DECAY}"]
+    words += ["--compile"] * compiled
     command = [os.environ["LITGPT_PYTHON"], Path(__file__).with_name("speed_litgpt.py"), folder, *words]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
@@ -152,6 +155,10 @@ def lightning(made: nn.Module, batches: Sequence[Batch], steps: int, precision: 
     from transformers import default_data_collator
 
     done = Trained([], [])
+    told: list[Tensor] = []  # read at the end: a GPU need not wait for them
+    for network in made.modules():
+        if (config := getattr(network, "config", None)) is not None:
+            config.use_cache = False  # as the Trainer has it: keys and values are for generation
 
     class Module(lightning.LightningModule):
         def __init__(self) -> None:
@@ -160,7 +167,7 @@ def lightning(made: nn.Module, batches: Sequence[Batch], steps: int, precision: 
 
         def training_step(self, batch: Batch, _number: int) -> Tensor:
             loss = self.network(**batch)["loss"]
-            done.losses.append(float(loss.detach()))
+            told.append(loss.detach())
             return loss
 
         def on_train_batch_end(self, *_: Any) -> None:
@@ -169,12 +176,15 @@ def lightning(made: nn.Module, batches: Sequence[Batch], steps: int, precision: 
         def configure_optimizers(self) -> torch.optim.Optimizer:
             parts = [[p for p in self.parameters() if (p.ndim > 1) == decayed] for decayed in (True, False)]
             groups = [{"params": parts[0], "weight_decay": WEIGHT_DECAY}, {"params": parts[1], "weight_decay": 0.0}]
-            return torch.optim.AdamW(groups, lr=LR, eps=EPS)
+            return torch.optim.AdamW(groups, lr=LR, eps=EPS, fused=True)
+
+        def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
+            """Its own refuses a fused optimizer in mixed precision."""
+            torch.nn.utils.clip_grad_norm_(self.parameters(), CLIP)
 
     fit = lightning.Trainer(
         max_steps=steps,
         precision={"bf16": "bf16-mixed", "fp32": "32-true"}[precision],
-        gradient_clip_val=CLIP,
         accelerator="auto",
         devices=1,
         logger=False,
@@ -185,4 +195,5 @@ def lightning(made: nn.Module, batches: Sequence[Batch], steps: int, precision: 
     rows: Any = examples(batches)
     size = len(batches[0]["input_ids"])
     fit.fit(Module(), DataLoader(rows, size, collate_fn=default_data_collator))
+    done.losses.extend(map(float, told))
     return done
