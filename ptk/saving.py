@@ -1,6 +1,7 @@
 """Checkpoints written while training goes on: a step waits for a copy in memory, not for the disk.
 
-One is written at a time. What fails in the background is raised in the loop, by the step that finds out.
+One is written at a time. What fails in the background is raised in the loop, by the step that finds out. Where memory
+has no room for a copy of weights and moments, the step does wait for the disk.
 """
 
 import copy
@@ -9,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -17,6 +19,7 @@ from ptk.checkpoint import State
 from ptk.processes import sharding
 
 LOOK = 1.0  # seconds between signs of life while a slow disk is waited for
+ROOM = 2  # times a copy that must be free before it is made: a step needs memory of its own
 
 
 class Saver:
@@ -44,10 +47,14 @@ class Saver:
     def save(self, state: State, weights: Mapping[str, Tensor], extra: Mapping[str, Any]) -> None:
         """Copy and go on; all processes call it. DiskError when the write before this one failed."""
         self.wait()
-        content = self.copied({"model": weights, **extra})
+        content: dict[str, Any] = {"model": weights, **extra}
+        ahead = bool(self.copies) or has_room(checkpoint.nbytes(content))
+        content = self.copied(content) if ahead else sharding.whole(content, self.writes)
         if not self.writes:
             return
         self.pending = self.pool.submit(self.write, copy.deepcopy(state), content)
+        if not ahead:
+            self.wait()
 
     def write(self, state: State, content: dict[str, Any]) -> dict[Path, str]:
         final = checkpoint.folder_of(self.folder, state.step)
@@ -91,3 +98,8 @@ class Saver:
     def close(self) -> None:
         """Lets a write end; what it raises comes too late."""
         self.pool.shutdown()
+
+
+def has_room(needed: int) -> bool:
+    """Can this machine's memory take so many bytes, and still train?"""
+    return psutil.virtual_memory().available > ROOM * needed

@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from running import QUIET, equal, weights
@@ -190,6 +191,23 @@ def test_saving_does_not_wait_for_the_disk_and_keeps_what_the_weights_were(tmp_p
     _, extra = checkpoint.load(tmp_path / "step-00000001", other := torch.nn.Linear(4, 3))
     assert torch.equal(other.weight, before)
     assert torch.equal(extra["optimizer"]["m"], before)
+
+
+def test_where_there_is_no_room_for_a_copy_saving_waits_for_the_disk(tmp_path, monkeypatch):
+    model = torch.nn.Linear(4, 3)
+    needed = 2 * model.weight.nbytes + model.bias.nbytes
+    memory = psutil.virtual_memory()
+    for step, room in ((1, 2 * needed), (2, 2 * needed + 1)):
+        monkeypatch.setattr(psutil, "virtual_memory", lambda room=room: memory._replace(available=room))
+        saver = Saver(tmp_path, {}, keep=2)
+        saver.save(State(step=step), checkpoint.weights(model), {"optimizer": {"m": model.weight.detach()}})
+        assert bool(saver.copies) == (step == 2)
+        assert step == 2 or checkpoint.newest_first(tmp_path) == [tmp_path / "step-00000001"]
+        saver.wait()
+        saver.close()
+    one, two = (load_file(tmp_path / f"step-0000000{step}" / "model.safetensors") for step in (1, 2))
+    assert torch.equal(one["weight"], two["weight"])
+    assert checkpoint.find(tmp_path) == (tmp_path / "step-00000002", {})
 
 
 def test_a_write_that_fails_stops_the_run_with_its_reason(tiny, tmp_path, monkeypatch):
