@@ -35,7 +35,7 @@ CASES = (
     Case("sst2", "glue", 100, ("task.examples=6000", "train.length=48"), "glue/SST-2/test.tsv"),
     Case("mrpc", "glue", 115, (), "glue/MRPC/test.tsv"),
     Case("stsb", "glue", 100, (), "glue/STS-B/test.tsv"),
-    Case("qnli", "glue", 100, ("train.length=96",), "glue/QNLI/test.tsv"),
+    Case("qnli", "glue", 100, ("train.length=96", "train.lr=1e-4"), "glue/QNLI/test.tsv"),
     Case("wnli", "glue", 40, (), "glue/WNLI/test.tsv"),
     Case("mnli", "glue_kshot/MNLI/16-13", 40, ("train.batch_size=16",)),
     Case("qqp", "glue_kshot/QQP/16-13", 40, ("train.batch_size=16",)),
