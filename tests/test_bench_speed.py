@@ -87,6 +87,30 @@ def test_losses_that_differ_fail_the_bench(monkeypatch: pytest.MonkeyPatch) -> N
     assert speed.compare_losses(["C1b"], Namespace(), lines.append)
 
 
+def test_a_peer_that_fails_is_a_line_and_what_was_measured_is_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = {"seconds": 1.0, "tokens": 90.0, "flops": 50.0, "memory": 300, "first": 3.0, "losses": [7.0]}
+    asked: list[str] = []
+
+    def measured(peer: str, options: Namespace, **how: object) -> dict[str, object]:
+        asked.append(peer)
+        if peer == "trainer":
+            raise speed.Failed("exit code 1: no memory")
+        return {"fp32": 100.0} if peer == "peak" else run
+
+    monkeypatch.setattr(speed, "in_its_own_process", measured)
+    monkeypatch.setattr(speed_cases, "prepared", lambda case: None)
+    options = Namespace(peers=["ptk", "trainer"], rounds=2, steps=1, keep=tmp_path / "kept")
+    lines: list[str] = []
+    assert not speed.compare_speed(["C1b"], options, lines.append)
+    assert lines[-1] == "C1b trainer failed: exit code 1: no memory"
+    assert asked == ["peak", "ptk", "trainer", "ptk"]
+    options.peers, asked[:] = ["ptk"], []
+    assert speed.compare_speed(["C1b"], options, lines.append)
+    assert asked == ["peak"]
+
+
 def test_the_table_has_medians_and_their_ratios() -> None:
     def run(seconds: float, memory: float) -> dict[str, object]:
         return {"seconds": seconds, "tokens": 90.0, "flops": 50.0, "memory": memory, "first": 3.0, "losses": [7.0]}

@@ -165,7 +165,8 @@ def told(text: str) -> None:
 
 
 def compare_speed(names: list[str], options: argparse.Namespace, write: Callable[[str], None]) -> bool:
-    """The table of all cases."""
+    """The table of all cases. Has every peer ended with figures?"""
+    whole = True
     peaks = in_its_own_process("peak", options)
     write(f"Matrix peak: {', '.join(f'{name} {peak / 1e9:.0f} GF/s' for name, peak in peaks.items())}.")
     for peer, reason in speed_peer.LACKING.items():
@@ -191,7 +192,8 @@ def compare_speed(names: list[str], options: argparse.Namespace, write: Callable
         write(rows(name, {peer: runs for peer, runs in found.items() if runs}, max(peaks.values())))
         for line in failed.values():
             write(line)
-    return True
+        whole = whole and not failed
+    return whole
 
 
 def kept(path: Path | None, case: str, peers: list[str]) -> dict[str, list[dict[str, Any]]]:
