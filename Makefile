@@ -37,9 +37,9 @@ chaos: $(READY)
 soak: $(READY)
 	$(VENV)/bin/python tests/chaos/chaos.py --only soak
 
-# A training step beside transformers' Trainer: an hour; BENCH='--case C1a --rounds 1', '--losses', '--write FILE'.
+# A training step beside transformers' Trainer: an hour; BENCH='--case C1a --rounds 1', '--losses'; any other case by its name.
 bench: $(VENV)/.encoder
-	$(VENV)/bin/python tests/bench/speed.py $(BENCH)
+	$(VENV)/bin/python tests/bench/bench.py $(BENCH)
 
 # The same on a GPU, SQuAD and Shakespeare's characters, from what BENCH='--pack' made; BENCH_PYTHON=python3 needs no set-up.
 bench-gpu:

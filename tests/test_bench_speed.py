@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parent / "bench"))
+import bench  # type: ignore[import-not-found]
 import speed  # type: ignore[import-not-found]
 import speed_cases  # type: ignore[import-not-found]
 import speed_peer  # type: ignore[import-not-found]
@@ -43,12 +44,14 @@ def tiny_case(name: str, text: Path) -> speed_cases.Case:
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")  # Lightning's own
-@pytest.mark.parametrize("peer", ["trainer", "lightning"])
+@pytest.mark.parametrize("peer", ["trainer", "lightning", "simpletransformers"])
 @pytest.mark.parametrize("name", MODELS)
 def test_ptk_and_its_peers_have_equal_losses_at_equal_steps(name: str, peer: str, tiny_text: Path) -> None:
     if not speed_peer.is_there(peer):
         pytest.skip("needs the packages of the extra bench")
     case = tiny_case(name, tiny_text)
+    if not speed_peer.can_run(peer, case):
+        pytest.skip("another model than ptk's")
     ours, theirs = (speed.trained(one, case, STEPS, "fp32", dropout=False, compiled=False) for one in ("ptk", peer))
     assert len(ours.losses) == len(theirs.losses) == len(ours.ends) == len(theirs.ends) == STEPS
     assert speed.difference(ours.losses, theirs.losses) < 1e-5
@@ -121,3 +124,14 @@ def test_the_table_has_medians_and_their_ratios() -> None:
         f"{about} ptk | 2.000 | 90 | 1.00 | 50% | 300 | 50% | 3.0 | 7.000 |",
         f"{about} trainer | 4.000 | 90 | 2.00 | 50% | 600 | 100% | 3.0 | 7.000 |",
     ]
+
+
+def test_a_case_is_measured_by_its_script_and_no_script_twice() -> None:
+    assert bench.scripts("all", []) == [["speed.py", "--case", "all"]]
+    assert bench.scripts("C9,C1a,C10,C3b,C8", ["--runs", "1"]) == [
+        ["speed.py", "--case", "C1a,C3b", "--runs", "1"],
+        ["start.py", "--runs", "1"],
+        ["text.py", "--runs", "1"],
+    ]
+    folder = Path(bench.__file__).parent
+    assert all((folder / script).exists() for script, *_ in bench.OTHERS.values())

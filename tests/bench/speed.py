@@ -6,11 +6,12 @@
     make bench BENCH='--losses'                       # equal losses at equal steps, or it exits with 1
 
 Peers: `trainer`, with its documented defaults (fp32); `trainer-best`, with bf16 where the processor multiplies it;
-`lightning` in the same precision, and `litgpt` for decoders, compiled as its own loop has it and not, where they are
-installed (``speed_litgpt.py`` says how). All have the logits of every position, and batches that are ready: the
-collator only stacks them. ptk's step is the one that `ptk pretrain` makes. On a GPU (on a CPU by --peers) come
-`ptk-compiled` and `trainer-compiled`: the same with torch.compile. Batches of like length, as the Trainer's
-`group_by_length` and ptk's `length_window` make them, are a case of their own (C1c): with them all are at their best.
+`lightning` in the same precision; for decoders `litgpt`, compiled as its own loop has it and not, and, in fp32,
+`simpletransformers`, where they are installed (``speed_litgpt.py`` and a line of the output say how). All have the
+logits of every position, and batches that are ready: the collator only stacks them. ptk's step is the one that
+`ptk pretrain` makes. On a GPU (on a CPU by --peers) come `ptk-compiled` and `trainer-compiled`: the same with
+torch.compile. Batches of like length, as the Trainer's `group_by_length` and ptk's `length_window` make them, are a
+case of their own (C1c): with them all are at their best.
 AdamW, constant 1e-4, weight decay 0.01, clipping at 1, transformers' default dropout.
 
 Every measurement is a process of its own, the peers in turn. In each, WARM steps come first, then --steps timed ones,
@@ -43,7 +44,7 @@ from ptk.checkpoint import State
 
 # Peers and their precision.
 PEERS = {"ptk": "auto", "trainer": "fp32", "trainer-best": "auto", "lightning": "auto"}
-PEERS |= {"litgpt": "auto", "litgpt-compiled": "auto"}
+PEERS |= {"litgpt": "auto", "litgpt-compiled": "auto", "simpletransformers": "fp32"}
 COMPILED = {"ptk-compiled": "auto", "trainer-compiled": "auto"}
 ON_A_GPU = device.kind() == "cuda"
 WARM = 10 if ON_A_GPU else 2  # steps that are not timed
@@ -88,6 +89,8 @@ def trained(peer: str, case: speed_cases.Case, steps: int, precision: str, dropo
         return speed_peer.litgpt(folder, steps, precision, compiled)
     made = speed_peer.model(speed_cases.networks(folder, dropout), by_uniform=not dropout)
     batches = speed_cases.load(folder, "peer")
+    if peer == "simpletransformers":
+        return speed_peer.simpletransformers(made, batches, steps)
     if peer == "lightning":
         return speed_peer.lightning(made, batches, steps, precision)
     return speed_peer.trainer(made, batches, steps, precision, compiled)

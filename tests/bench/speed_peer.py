@@ -1,6 +1,8 @@
 """The peers of ``tests/bench/speed.py``: what a user of transformers' Trainer or of Lightning would write.
 
 They are given ready examples and the default collator, so that they pay nothing for masking, which favours them.
+simpletransformers has its own loop over transformers' classes, in fp32 on a CPU. Of them only decoders are the same as
+here: its BERT has no next sentence, its rows no attention mask.
 transformers has no class that trains ELECTRA: ``Electra`` here has the plain loss over its two classes, with the
 vocabulary's logits at every position, as ``labels=`` computes them for every other model.
 """
@@ -19,11 +21,13 @@ import torch
 from by_trainer import arguments
 from speed_cases import CLIP, EPS, LR, WEIGHT_DECAY, Case
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from ptk.objectives.objective import IGNORE, Batch
 
 LACKING = {
     "lightning": "not installed; it comes with the extra bench",
+    "simpletransformers": "not installed; pip install --no-deps simpletransformers",
     "litgpt": "LITGPT_PYTHON is not set; speed_litgpt.py says how",
 }
 
@@ -130,11 +134,12 @@ def is_there(peer: str) -> bool:
     """Is what it needs installed?"""
     if peer.startswith("litgpt"):
         return "LITGPT_PYTHON" in os.environ
-    return peer != "lightning" or util.find_spec("lightning") is not None
+    return peer not in LACKING or util.find_spec(peer) is not None
 
 
 def can_run(peer: str, case: Case) -> bool:
-    return is_there(peer) and (not peer.startswith("litgpt") or case.model["type"] == "gpt2")
+    only_decoders = peer.startswith("litgpt") or peer == "simpletransformers"
+    return is_there(peer) and (not only_decoders or case.model["type"] == "gpt2")
 
 
 def litgpt(folder: Path, steps: int, precision: str, compiled: bool) -> Trained:
@@ -146,6 +151,38 @@ def litgpt(folder: Path, steps: int, precision: str, compiled: bool) -> Trained:
     if done.returncode:
         raise SystemExit(f"litgpt exited with {done.returncode}")
     return Trained(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def simpletransformers(made: Any, batches: Sequence[Batch], steps: int) -> Trained:
+    """Its loop over the stored batches in order, without logs and checkpoints. It reads each step's loss at once."""
+    from simpletransformers.language_modeling import (  # type: ignore[import-not-found]
+        LanguageModelingModel,
+        language_modeling_model,
+    )
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    done = Trained([], [])
+    told: list[Tensor] = []
+    # It shuffles whatever it is given; the losses of its steps are compared with others'.
+    language_modeling_model.RandomSampler = torch.utils.data.SequentialSampler
+    with tempfile.TemporaryDirectory() as out:
+        made.save_pretrained(out)
+        unused = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))  # its class has to have one
+        PreTrainedTokenizerFast(tokenizer_object=unused).save_pretrained(out)
+        settings = {"mlm": False, "fp16": False, "silent": True, "no_save": True, "save_model_every_epoch": False}
+        # It goes on until it has made more than max_steps.
+        settings |= {"max_steps": steps - 1, "train_batch_size": len(batches[0]["input_ids"]), "logging_steps": 0}
+        settings |= {"learning_rate": LR, "weight_decay": WEIGHT_DECAY, "adam_epsilon": EPS, "max_grad_norm": CLIP}
+        settings |= {"scheduler": "constant_schedule", "tensorboard_dir": out, "output_dir": out}
+        trains = LanguageModelingModel("causal", out, args=settings, use_cuda=torch.cuda.is_available())
+        trains.model.train().register_forward_hook(lambda _, __, output: told.append(output.loss.detach()))
+        after = register_optimizer_step_post_hook(lambda *_: done.ends.append(now()))
+        trains._move_model_to_device()
+        trains.train([row["input_ids"] for row in examples(batches)], out, show_running_loss=False)
+        after.remove()
+    done.losses.extend(map(float, told))
+    return done
 
 
 def lightning(made: nn.Module, batches: Sequence[Batch], steps: int, precision: str) -> Trained:
