@@ -48,7 +48,7 @@ def tiny_case(name: str, text: Path) -> speed_cases.Case:
 @pytest.mark.parametrize("name", MODELS)
 def test_ptk_and_its_peers_have_equal_losses_at_equal_steps(name: str, peer: str, tiny_text: Path) -> None:
     if not speed_peer.is_there(peer):
-        pytest.skip("needs the packages of the extra bench")
+        pytest.skip(f"{peer}: {speed_peer.LACKING[peer]}")
     case = tiny_case(name, tiny_text)
     if not speed_peer.can_run(peer, case):
         pytest.skip("another model than ptk's")

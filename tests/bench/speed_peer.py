@@ -176,7 +176,8 @@ def simpletransformers(made: Any, batches: Sequence[Batch], steps: int) -> Train
         settings |= {"learning_rate": LR, "weight_decay": WEIGHT_DECAY, "adam_epsilon": EPS, "max_grad_norm": CLIP}
         settings |= {"scheduler": "constant_schedule", "tensorboard_dir": out, "output_dir": out}
         trains = LanguageModelingModel("causal", out, args=settings, use_cuda=torch.cuda.is_available())
-        trains.model.train().register_forward_hook(lambda _, __, output: told.append(output.loss.detach()))
+        trains.model = made  # the same weights: two copies would count as its memory
+        made.train().register_forward_hook(lambda _, __, output: told.append(output.loss.detach()))
         after = register_optimizer_step_post_hook(lambda *_: done.ends.append(now()))
         trains._move_model_to_device()
         trains.train([row["input_ids"] for row in examples(batches)], out, show_running_loss=False)
