@@ -5,7 +5,8 @@
     make bench BENCH='--case C8'                  # raw text to ids
 
 By scripts of their own: C6 (fine-tuning commands), C7 and C7n (SQuAD, its n-best), C8 (text), C9 and C10 (batches,
-start), C12 (the race to a loss). Peak memory (C11) is a column of every training step. Exit code: the largest of the scripts'.
+start), C12 (the race to a loss). Peak memory (C11) is a column of every training step.
+Exit code: the largest of the scripts'.
 """
 
 import subprocess
