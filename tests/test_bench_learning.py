@@ -1,8 +1,11 @@
 """The bench of the budget recipes: each of its changes is a recipe that ptk takes, and differs in itself alone."""
 
+import json
+import subprocess
 import sys
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import pytest
 
@@ -53,3 +56,19 @@ def test_a_row_has_minutes_and_the_difference_of_means() -> None:
     assert (
         learning.row("Muon", [{"failed": "exit code 6: diverged"}], base) == "| Muon | exit code 6: diverged | | | | |"
     )
+
+
+def test_a_run_that_was_kept_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep, made = tmp_path / "keep", []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        made.append(command)
+        code = int("--seed=3" in command)
+        return subprocess.CompletedProcess(command, code, json.dumps({"loss": float(len(made))}), "diverged")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    for beside, seed, loss in ((1, 1, 1.0), (1, 1, 1.0), (1, 2, 2.0), (2, 1, 3.0), (1, 2, 2.0)):
+        assert learning.in_its_own_process(beside, keep, one="ptk", seed=seed) == {"loss": loss}
+    for _ in range(2):
+        assert learning.in_its_own_process(1, keep, one="ptk", seed=3) == {"failed": "exit code 1: diverged"}
+    assert len(made) == 5

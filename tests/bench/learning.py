@@ -4,6 +4,7 @@
     make bench-learning BENCH='--of bert --minutes 1'     # of one recipe, in shorter runs
     make bench-learning BENCH='--beside 2'                # two runs at a time, each on half of the cores: half the time
     make bench-learning BENCH='--race --of gpt'           # the Trainer for 20 minutes, ptk for 5; --peers trainer,ptk
+    make bench-learning BENCH='--keep FILE'               # goes on with what was measured before it was stopped
 
 Changes (learning_cases.py): the base is a budget recipe with the published settings put back in place of its own, then
 with a rate for the budget; over that comes each change alone, and what was tried and not taken up; then the recipe
@@ -17,8 +18,7 @@ recipe says, for 5. `trainer` has the published settings, `trainer-rate` a rate 
 the recipe, which shows what of the gain is the recipe's and what is ptk's. Optimizer and schedule are ptk's for all of
 them: the Trainer lacks some. ptk scores all of them.
 
-A loss is in nats, of what the objective predicts, on held-out text. Every run is a process of its own; --write FILE
-keeps what each has found, one JSON line a run.
+A loss is in nats, of what the objective predicts, on held-out text. Every run is a process of its own.
 """
 
 import argparse
@@ -96,8 +96,14 @@ def first_batches(session: Any, steps: int) -> Iterator[Any]:
     return (batches[step][0] for step in range(steps))
 
 
-def in_its_own_process(beside: int, write: Path | None, **more: Any) -> dict[str, Any]:
-    """Run this file again for one run, ``beside`` of which share the cores: what it prints last, or `failed`."""
+def in_its_own_process(beside: int, keep: Path | None, **more: Any) -> dict[str, Any]:
+    """Run this file again for one run, ``beside`` of which share the cores: what it prints last, or `failed`.
+
+    A run that ``keep`` has is not made again, and one that is made is added to it.
+    """
+    asked = {**more, "beside": beside}
+    if (before := kept(keep, asked)) is not None:
+        return before
     words = [f"--{name.replace('_', '-')}={value}" for name, value in more.items()]
     settings = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
     settings |= {"OMP_NUM_THREADS": str((os.cpu_count() or 1) // beside)} if beside > 1 else {}
@@ -108,10 +114,16 @@ def in_its_own_process(beside: int, write: Path | None, **more: Any) -> dict[str
     else:
         found = json.loads(done.stdout.splitlines()[-1])
     print(f"# {more}: {found}", file=sys.stderr, flush=True)
-    if write is not None:
-        with write.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(more | found) + "\n")
+    if keep is not None and "failed" not in found:
+        with keep.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"asked": asked, "found": found}) + "\n")
     return found
+
+
+def kept(path: Path | None, asked: dict[str, Any]) -> dict[str, Any] | None:
+    """What the run that was ``asked`` for found before."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path is not None and path.exists() else []
+    return next((line["found"] for line in map(json.loads, lines) if line["asked"] == asked), None)
 
 
 # All of them ----------------------------------------------------------------------------------------------------------
@@ -127,7 +139,7 @@ def changes(name: str, options: argparse.Namespace) -> None:
 
     def started(change: str, seed: int, base_steps: int) -> Future[dict[str, Any]]:
         given = {"of": name, "change": change, "minutes": options.minutes, "base_steps": base_steps}
-        return pool.submit(in_its_own_process, options.beside, options.write, one="ptk", seed=seed, **given)
+        return pool.submit(in_its_own_process, options.beside, options.keep, one="ptk", seed=seed, **given)
 
     try:
         first = started(RATE, 1, 0)
@@ -172,7 +184,7 @@ def race(name: str, options: argparse.Namespace) -> None:
     for seed in range(1, options.seeds + 1):
         for peer in options.peers.split(","):
             minutes = PEERS[peer] * options.minutes / PEERS["ptk"]
-            run = in_its_own_process(1, options.write, one=peer, of=name, minutes=minutes, seed=seed)
+            run = in_its_own_process(1, options.keep, one=peer, of=name, minutes=minutes, seed=seed)
             if "failed" in run:
                 cells = [run["failed"], "", "", ""]
             else:
@@ -201,7 +213,7 @@ def main() -> int:
     parser.add_argument("--peers", default=",".join(PEERS), help="of the race, with commas between")
     parser.add_argument("--minutes", type=float, default=5.0, help="of ptk's runs")
     parser.add_argument("--seeds", type=int, help="3 of the changes, 1 of the race")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="what each run has found is added to it")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="each run is added to it; those there count")
     parser.add_argument("--beside", type=int, default=1, help="runs at a time, of the changes")
     parser.add_argument("--seed", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--base-steps", type=int, default=0, help=argparse.SUPPRESS)
