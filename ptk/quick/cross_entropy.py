@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 ROWS, COLUMNS = 1024, 1024
+TILE = 16  # rows that a processor's matrix unit takes at once
 LOWEST = torch.finfo(torch.float32).min
 
 
@@ -77,9 +79,16 @@ def computed(
     needed: tuple[bool, ...],
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """The scores, and the gradients of hidden, weight and bias where they are ``needed``, else None, of the sum of the
-    losses times ``weights`` [N]."""
+    losses times ``weights`` [N].
+
+    Rows are filled up with some that weigh nothing: each step has another number of labels, for each new number torch
+    makes its products' kernels anew, and the memory that the last one has left does not fit.
+    """
     with torch.autocast("cpu", enabled=False):
-        matrix, rows = weight.detach().to(dtype), hidden.detach().to(dtype)
+        count, more = len(labels), filled(len(labels)) - len(labels)
+        matrix, rows = weight.detach().to(dtype), F.pad(hidden.detach().to(dtype), (0, 0, 0, more))
+        labels = F.pad(labels, (0, more))
+        weights = F.pad(torch.ones(count) if weights is None else weights, (0, more))
         offset = None if bias is None else bias.detach().to(dtype)
         found = torch.zeros(len(rows), 2)
         of_hidden = torch.zeros(rows.shape) if any(needed) else None
@@ -92,9 +101,14 @@ def computed(
             block = Block(rows[part], matrix, offset, labels[part])
             found[part] = block.scores()
             if of_hidden is not None:
-                own = None if weights is None else weights[part]
-                block.add_gradients(of_hidden[part], of_weight, of_bias, own, first=not start)
-    return found, of_hidden, of_weight, of_bias
+                block.add_gradients(of_hidden[part], of_weight, of_bias, weights[part], first=not start)
+    return found[:count], None if of_hidden is None else of_hidden[:count], of_weight, of_bias
+
+
+def filled(number: int) -> int:
+    """The next of a few numbers of rows, at most a sixteenth larger where there are many."""
+    step = max(TILE, 1 << max(0, number.bit_length() - 5))
+    return -(-number // step) * step
 
 
 class Block:
@@ -135,7 +149,7 @@ class Block:
         of_rows: Tensor,
         of_matrix: Tensor | None,
         of_bias: Tensor | None,
-        weights: Tensor | None,
+        weight: Tensor,
         first: bool,
     ) -> None:
         """Softmax less one at the label, times the row's weight, goes back to the rows and to the matrix.
@@ -144,7 +158,6 @@ class Block:
         part goes apart, since of what is almost certain softmax less one is all that counts. What the ``first`` block
         adds to ``of_matrix`` takes the place of what was there.
         """
-        weight = torch.ones(len(self.rows)) if weights is None else weights
         for piece, powers, top in zip(self.pieces, self.powers, self.tops, strict=True):
             inside, label = self.labels_in(piece)
             powers[inside, label] = 0

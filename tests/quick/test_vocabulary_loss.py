@@ -52,6 +52,27 @@ def test_scores_and_gradients_are_those_of_the_logits(bias, weights):
     assert_near(ours, theirs)
 
 
+def test_rows_are_filled_up_to_few_numbers():
+    every = [cross_entropy.filled(number) for number in range(4097)]
+    assert [every[at] for at in (0, 1, 16, 17, 519, 557, 600, 2040, 4096)] == [0, 16, 16, 32, 544, 576, 608, 2048, 4096]
+    assert all(number <= more <= max(number * 17 / 16, number + 15) for number, more in enumerate(every))
+    assert len({each for number, each in enumerate(every) if 500 <= number < 564}) == 3
+
+
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 33])
+def test_what_fills_up_counts_for_nothing(n):
+    """Whether the rows of the last block are all, some or none of them such."""
+    inputs, labels = drawn(n)
+    expected, found = of_logits(F.linear(*inputs), labels), cross_entropy.scores(*inputs, labels)
+    assert found.shape == (n, 2)
+    torch.testing.assert_close(found, expected)
+    for of_loss in (torch.full((n,), 0.5), torch.rand(n)):
+        ours, theirs = (
+            torch.autograd.grad((each[:, 0] * of_loss).sum(), inputs, retain_graph=True) for each in (found, expected)
+        )
+        assert_near(ours, theirs)
+
+
 def test_of_equal_entries_the_first_is_the_most_probable():
     """In bf16 many are equal: counting each of them as right would flatter a model."""
     weight = torch.zeros(V, D)
