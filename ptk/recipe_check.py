@@ -212,7 +212,7 @@ def _first(section: Placed | None, keys: Iterable[str]) -> tuple[str, Placed] | 
 
 
 def _duration(train: Placed) -> Iterator[Fault]:
-    """How long: given, and longer than the warm-up; a phase has one batch size too."""
+    """How long: given, and longer than the warm-up, where the rate rises in it; a phase has one batch size too."""
     if not _first(train, DURATION):
         choices = ", ".join(f"train.{key}" for key in DURATION)
         yield Fault(train.place, "train", f"how long is missing; give one of {choices}")
@@ -220,7 +220,9 @@ def _duration(train: Placed) -> Iterator[Fault]:
     listed = phases.value if phases and isinstance(phases.value, list) else []
     for number, phase in enumerate(listed):
         yield from _one_of(BATCH, phase, f"train.phases[{number}]")
-    warmup = train.at("warmup")
+    warmup, schedule = train.at("warmup"), train.at("schedule")
+    if schedule and schedule.value == "inverse_sqrt":  # flat until then, which may be never (T5-7)
+        return
     counts = [part.at("steps") for part in (listed or [train])]
     steps = [count.value for count in counts if count and type(count.value) is int]
     known = warmup and type(warmup.value) in (int, float) and steps and len(steps) == len(counts)

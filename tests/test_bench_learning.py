@@ -1,10 +1,10 @@
 """The bench of the budget recipes: each of its changes is a recipe that ptk takes, and differs in itself alone."""
 
+import argparse
 import json
 import subprocess
 import sys
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import pytest
@@ -21,7 +21,7 @@ EVERY = [(name, change) for name, case in CASES.items() for change in case.named
 
 
 def settings(name: str, change: str) -> dict[str, str]:
-    words = [Template(word).substitute(learning_cases.shares(100)) for word in CASES[name].words(change)]
+    words = learning_cases.for_steps(CASES[name].words(change), 100)
     return dict(word.split("=", 1) for word in words)
 
 
@@ -38,7 +38,8 @@ def test_a_change_is_one_setting_of_its_base(name: str, change: str) -> None:
     base = settings(name, ALL if change in case.over else RATE)
     differs = base.items() ^ settings(name, change).items()
     given = [*case.published.get(change, []), *case.tried.get(change, []), *case.over.get(change, [])]
-    assert {key for key, _ in differs} == {word.partition("=")[0] for word in given}
+    takes = {"train.steps"} if learning_cases.says_steps(given) else set()
+    assert {key for key, _ in differs} == {word.partition("=")[0] for word in given} | takes
 
 
 def test_an_unknown_change_is_no_base() -> None:
@@ -46,16 +47,42 @@ def test_an_unknown_change_is_no_base() -> None:
         CASES["bert"].words("no dropuot")
 
 
-def test_a_row_has_minutes_and_the_difference_of_means() -> None:
-    def run(loss: float, seconds: float) -> dict[str, float]:
-        return {"loss": loss, "seconds": seconds, "steps": 100, "tokens": 2_000_000}
+def test_a_change_has_as_many_steps_as_the_median_of_its_paces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep, asked = tmp_path / "keep", []
+    steps = {RATE: iter((100, 60, 90)), "Muon": iter((80, 70, 75))}
 
-    base = [run(4.0, 60), run(4.2, 60), run(4.4, 66)]
-    row = learning.row("Muon", [run(3.0, 90), run(3.0, 60), run(3.0, 30)], base)
-    assert row == "| Muon | 1.0 | 100 | 2.00 M | 3.000 (0.000) | -1.200 +- 0.115 |"
-    assert (
-        learning.row("Muon", [{"failed": "exit code 6: diverged"}], base) == "| Muon | exit code 6: diverged | | | | |"
-    )
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        words = dict(word.removeprefix("--").split("=", 1) for word in command[2:])
+        asked.append(words)
+        found = {"steps": next(steps[words["change"]])}
+        return subprocess.CompletedProcess(command, 0, json.dumps(found), "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    options = argparse.Namespace(minutes=5.0, keep=keep)
+    changes = [RATE, "Muon", "batch ramp", "short rows first"]
+    expected = {RATE: 90, "Muon": 75, "batch ramp": 90, "short rows first": 90}
+    assert learning.paces("bert", changes, options) == expected
+    assert [words["change"] for words in asked] == [RATE, "Muon"] * 3  # in turn
+    assert {words["one"] for words in asked} == {"pace"}
+    assert learning.paces("bert", changes, options) == expected  # of what was kept
+
+
+def test_steps_of_its_own_are_shares_of_the_base_s() -> None:
+    assert learning_cases.for_steps(["train.lr=1e-3"], 90) == ["train.lr=1e-3", "train.steps=90"]
+    ramp = learning_cases.for_steps(CASES["gpt"].tried["batch ramp"], 90)
+    assert ramp == ["train.steps=120", "train.batch_ramp={start: 2, steps: 60}"]
+    (phases,) = learning_cases.for_steps(CASES["gpt"].tried["short rows first"], 90)
+    assert phases.count("steps: 45") == 2
+
+
+def test_a_row_has_steps_and_the_difference_of_means() -> None:
+    def run(loss: float) -> dict[str, float]:
+        return {"loss": loss, "seconds": 60, "steps": 100, "tokens": 2_000_000}
+
+    base = [run(4.0), run(4.2), run(4.4)]
+    row = learning.row("Muon", [run(3.0), run(3.0), run(3.0)], base)
+    assert row == "| Muon | 100 | 2.00 M | 3.000 (0.000) | -1.200 +- 0.115 |"
+    assert learning.row("Muon", [{"failed": "exit code 6: diverged"}], base) == "| Muon | exit code 6: diverged | | | |"
 
 
 def test_a_run_that_was_kept_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +94,7 @@ def test_a_run_that_was_kept_is_not_made_again(tmp_path: Path, monkeypatch: pyte
         return subprocess.CompletedProcess(command, code, json.dumps({"loss": float(len(made))}), "diverged")
 
     monkeypatch.setattr(subprocess, "run", run)
-    for beside, seed, loss in ((1, 1, 1.0), (1, 1, 1.0), (1, 2, 2.0), (2, 1, 3.0), (1, 2, 2.0)):
+    for beside, seed, loss in ((1, 1, 1.0), (2, 1, 1.0), (1, 2, 2.0), (1, 4, 3.0), (1, 2, 2.0)):
         assert learning.in_its_own_process(beside, keep, one="ptk", seed=seed) == {"loss": loss}
     for _ in range(2):
         assert learning.in_its_own_process(1, keep, one="ptk", seed=3) == {"failed": "exit code 1: diverged"}

@@ -412,6 +412,11 @@ def test_shorter_warmups_pass(warmup: str) -> None:
     load("parent.yaml", ["train.steps=100", f"train.warmup={warmup}"])
 
 
+def test_what_is_flat_until_its_warmup_may_end_before() -> None:
+    """T5-7: the rate is 1 / sqrt(10000) until step 10,000."""
+    load("parent.yaml", ["train.steps=100", "train.schedule=inverse_sqrt", "train.warmup=10000"])
+
+
 @pytest.mark.parametrize("key", ["kind: bpe", "vocab_size: 99", "lowercase: true"])
 def test_a_loaded_tokenizer_is_not_trained(key: str) -> None:
     (line,) = faults(write("my.yaml", f"{PARENT}tokenizer:\n  path: tok\n  {key}\n"))

@@ -1,16 +1,9 @@
-"""Cases of ``tests/bench/learning.py``: what each budget recipe changes, and transformers' Trainer on its batches."""
+"""Cases of ``tests/bench/learning.py``: what each budget recipe changes."""
 
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
-
-from by_trainer import arguments
-from torch import nn
-
-from ptk import device
+from string import Template
 
 RECIPES = Path(__file__).resolve().parent / "budget"
 BASE, RATE, ALL = "published settings", "a rate for the budget", "all together"
@@ -121,47 +114,16 @@ CASES = {
 }
 
 
-def shares(steps: int) -> dict[str, int]:
-    """What words may name: $half of a base's ``steps``, and as many as a ramp from a quarter makes in their time,
-    three quarters of the rows a step."""
+def says_steps(words: list[str]) -> bool:
+    """Whether a change has steps of its own, as shares of its base's."""
+    return any(word.startswith(("train.steps", "train.phases")) for word in words)
+
+
+def for_steps(words: list[str], steps: int) -> list[str]:
+    """The words of a change for as many steps, its base's where it has steps of its own: $half of them, or as many as a
+    ramp from a quarter makes of the same rows, three quarters of the rows a step."""
+    if not says_steps(words):
+        return [*words, f"train.steps={steps}"]
     ramped = round(steps / 0.75)
-    return {"half": max(1, steps // 2), "ramped": ramped, "ramp": max(1, ramped // 2)}
-
-
-def by_trainer(session: Any, model: nn.Module) -> list[float]:
-    """Train ``model`` on all of the session's batches; the seconds of every step.
-
-    Optimizer and schedule are ptk's, which has more of them: the mathematics of a step is the same for both.
-    """
-    import tempfile
-
-    from speed_cases import for_transformers, without_last_label
-    from torch.optim.lr_scheduler import LambdaLR
-    from torch.utils.data import IterableDataset
-    from transformers import Trainer, TrainerCallback
-
-    made, settings, steps = session.training(model), session.recipe.train, session.plan.steps
-    batches, ends = session.batches(), [time.monotonic()]
-
-    class Steps(IterableDataset):
-        def __iter__(self) -> Iterator[Any]:
-            for step in range(steps):
-                yield for_transformers(without_last_label(batches[step][0]), session.objective)
-
-    class Clock(TrainerCallback):
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            ends.append(time.monotonic())
-
-    schedule = LambdaLR(made.strategy.optimizer.optimizer, lambda step: made.lr(step) / settings.lr)
-    with tempfile.TemporaryDirectory() as out:
-        asked = arguments(
-            out,
-            max_steps=steps,
-            per_device_train_batch_size=1,  # of whole batches
-            max_grad_norm=settings.clip,
-            bf16=device.precision("auto", device.kind()) == "bf16",
-            remove_unused_columns=False,
-        )
-        optimizers: Any = (made.strategy.optimizer.optimizer, schedule)
-        Trainer(model, asked, lambda one: one[0], Steps(), callbacks=[Clock()], optimizers=optimizers).train()
-    return [end - start for start, end in pairwise(ends)]
+    shares = {"half": max(1, steps // 2), "ramped": ramped, "ramp": max(1, ramped // 2)}
+    return [Template(word).substitute(shares) for word in words]
