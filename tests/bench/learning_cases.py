@@ -16,12 +16,14 @@ OTHER_RATES = {f"all, rate {rate}": [f"train.lr={rate}"] for rate in ("1e-3", "4
 NOT_DECAYED = {"the rate not decayed": ["train.schedule=constant"]}
 
 
-def slowly(rows: int, length: int) -> dict[str, list[str]]:
-    """Short rows and small batches first: of as many tokens, for as much time, as batches of ``rows`` have."""
+def shapes(rows: int, length: int) -> dict[str, list[str]]:
+    """Other shapes of batches: short rows first, small batches first, and large ones, of as many tokens in all as batches
+    of ``rows`` have."""
     halves = [(length // 2, 2 * rows), (length, rows)]
     phases = ", ".join(f"{{length: {long}, batch_size: {many}, steps: $half}}" for long, many in halves)
     return {
         "short rows first": [f"train.phases=[{phases}]"],
+        "twice the rows a step": [f"train.batch_size={2 * rows}", "train.steps=$half"],
         "batch ramp": ["train.steps=$ramped", f"train.batch_ramp={{start: {rows // 4}, steps: $ramp}}"],
     }
 
@@ -81,7 +83,7 @@ CASES = {
                 "mask rate 30 to 15 %": ["objective.mask_rate=0.15"],
                 "Muon": ADAMW,
             },
-            tried=NOT_DECAYED | slowly(rows=32, length=128),
+            tried=NOT_DECAYED | shapes(rows=16, length=128),
             over={
                 **OTHER_RATES,
                 "all, 2 layers": ["model.num_hidden_layers=2"],
@@ -93,7 +95,7 @@ CASES = {
             measure="clm",
             published_rate=["train.lr=2.5e-4", "train.schedule=cosine", "train.warmup=0.01"],
             published={"no dropout": GPT_DROPOUT, "Muon": ADAMW},
-            tried=NOT_DECAYED | slowly(rows=8, length=256),
+            tried=NOT_DECAYED | shapes(rows=8, length=256),
             over={**OTHER_RATES, "all, 2 layers": ["model.n_layer=2"], "all, RMS norm and gated (Llama)": [LLAMA]},
         ),
         Case(
@@ -107,7 +109,7 @@ CASES = {
                 "no dropout": ["model.dropout_rate=0.1"],
                 "Muon": ADAMW,
             },
-            tried=NOT_DECAYED | slowly(rows=16, length=256),
+            tried=NOT_DECAYED | shapes(rows=16, length=256),
             over={**OTHER_RATES, "all, 2 layers": ["model.num_layers=2"]},
         ),
     )
