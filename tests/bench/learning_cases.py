@@ -17,8 +17,7 @@ NOT_DECAYED = {"the rate not decayed": ["train.schedule=constant"]}
 
 
 def shapes(rows: int, length: int) -> dict[str, list[str]]:
-    """Other shapes of batches: short rows first, small batches first, and large ones, of as many tokens in all as batches
-    of ``rows`` have."""
+    """Short rows first, small batches first, and large batches, of as many tokens in all as ``rows`` a step have."""
     halves = [(length // 2, 2 * rows), (length, rows)]
     phases = ", ".join(f"{{length: {long}, batch_size: {many}, steps: $half}}" for long, many in halves)
     return {
