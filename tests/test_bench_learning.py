@@ -49,7 +49,7 @@ def test_an_unknown_change_is_no_base() -> None:
 
 def test_a_change_has_as_many_steps_as_its_quickest_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keep, asked = tmp_path / "keep", []
-    steps = {RATE: iter((90, 60, 100)), "Muon": iter((80, 70, 75))}
+    steps = {RATE: iter((90, 60, 100, 95, 90)), "Muon": iter((80, 70, 75, 70, 70))}
 
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         words = dict(word.removeprefix("--").split("=", 1) for word in command[2:])
@@ -59,10 +59,10 @@ def test_a_change_has_as_many_steps_as_its_quickest_pace(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(subprocess, "run", run)
     options = argparse.Namespace(minutes=5.0, keep=keep)
-    changes = [RATE, "Muon", "batch ramp", "short rows first"]
-    expected = {RATE: 100, "Muon": 80, "batch ramp": 100, "short rows first": 100}
+    changes = [RATE, BASE, "Muon", "batch ramp", "short rows first", "the rate not decayed"]
+    expected = dict.fromkeys(changes, 100) | {"Muon": 80}
     assert learning.paces("bert", changes, options) == expected
-    assert [words["change"] for words in asked] == [RATE, "Muon"] * 3  # in turn
+    assert [words["change"] for words in asked] == [RATE, "Muon"] * 5  # in turn
     assert {words["one"] for words in asked} == {"pace"}
     assert learning.paces("bert", changes, options) == expected  # of what was kept
 

@@ -12,8 +12,9 @@ with a rate for the budget; over that comes each change alone, and what was trie
 itself, all changes together, and what was tried over that.
 All have the same text, tokenizer, held-out rows and masks, and as many steps as take --minutes, at the pace of
 `train.minutes` on all cores, the quickest of ROUNDS in which every change has its turn, since whatever else the machine
-does makes it slower (short rows first, a ramp and larger batches have as many tokens as the base). What is learned depends on these steps alone: what else the machine does, or how many runs
-there are at a time, is no part of it. A run that fails is a row, too.
+does makes it slower (short rows first, a ramp and larger batches have as many tokens as the base, other rates as many
+steps). What is learned depends on these steps alone: what else the machine does, or how many runs there are at a time,
+is no part of it. A run that fails is a row, too.
 
 Race: transformers' Trainer, with bf16 where the processor has it, trains the base's model for 20 minutes, on the
 batches that ptk would train on, which it makes as it goes (less than a hundredth of a step); ptk trains as the budget
@@ -38,11 +39,11 @@ from typing import Any
 
 import learning_cases
 import learning_runs
-from learning_cases import CASES, RATE, for_steps
+from learning_cases import CASES, RATE, for_steps, says_steps, what_costs
 
 PEERS = {"trainer": 20.0, "trainer-rate": 20.0, "trainer-tuned": 20.0, "ptk": 5.0}  # minutes
 CHANGES = {"trainer": learning_cases.BASE, "trainer-rate": learning_cases.RATE, "trainer-tuned": learning_cases.ALL}
-ROUNDS = 3  # in which paces are measured
+ROUNDS = 5  # in which paces are measured
 
 
 def in_its_own_process(beside: int, keep: Path | None, **asked: Any) -> dict[str, Any]:
@@ -106,8 +107,12 @@ def changes(name: str, options: argparse.Namespace) -> None:
 
 def paces(name: str, changes: Sequence[str], options: argparse.Namespace) -> dict[str, int]:
     """The steps of each change that take ``--minutes`` on all cores: of the base where a change says its own."""
-    own = [change for change in changes if learning_cases.says_steps(CASES[name].words(change))]
-    found: dict[str, list[int]] = {change: [] for change in changes if change not in own}
+    alike: dict[str, str] = {}  # change -> the first one whose steps cost as much
+    firsts: dict[frozenset[str], str] = {}
+    for change in changes:
+        words = CASES[name].words(change)
+        alike[change] = RATE if says_steps(words) else firsts.setdefault(what_costs(words), change)
+    found: dict[str, list[int]] = {change: [] for change in alike.values()}
     for turn in range(ROUNDS):
         for change, steps in found.items():
             given = {"of": name, "change": change, "minutes": options.minutes, "turn": turn}
@@ -115,8 +120,7 @@ def paces(name: str, changes: Sequence[str], options: argparse.Namespace) -> dic
             if "failed" in run:
                 raise SystemExit(f"{change}: {run['failed']}")
             steps.append(run["steps"])
-    most = {change: max(steps) for change, steps in found.items()}
-    return most | dict.fromkeys(own, most[RATE])
+    return {change: max(found[first]) for change, first in alike.items()}
 
 
 def row(change: str, runs: list[dict[str, Any]], base: list[dict[str, Any]]) -> str:

@@ -115,6 +115,11 @@ CASES = {
 }
 
 
+def what_costs(words: list[str]) -> frozenset[str]:
+    """Those of a change's words that a step's time can depend on: not rate and schedule."""
+    return frozenset(word for word in words if not word.startswith(("train.lr", "train.schedule", "train.warmup")))
+
+
 def says_steps(words: list[str]) -> bool:
     """Whether a change has steps of its own, as shares of its base's."""
     return any(word.startswith(("train.steps", "train.phases")) for word in words)
