@@ -136,14 +136,14 @@ class Loop:
         self.every = self.training.spec.eval_every or max(1, self.steps // 10)
         self.save_every = self.training.spec.save_every or self.every
         saved = self.state.window if self.training.accelerator.is_main_process else {}  # the sums of all processes
-        self.window: Losses = {name: Mean(*map(torch.tensor, pair)) for name, pair in saved.items()}
+        # Counts as whole numbers: as a float of 32 bits one of more than 16 million would be rounded.
+        self.window: Losses = {name: Mean(torch.tensor(total), int(count)) for name, (total, count) in saved.items()}
         self.go_on()
 
     def train(self, loader: Iterable[list[Batch]]) -> None:
         """Raises DivergedError after ``max_bad_steps`` steps in a row without finite gradients, and Interrupted, with a
         checkpoint written, on SIGTERM or SIGINT."""
         with self.signals:
-            self.training.strategy.module.train()
             if self.state.due:  # the run was stopped before it
                 self.state.due, _ = False, self.score()
                 self.go_on()

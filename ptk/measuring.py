@@ -12,7 +12,7 @@ from torch import nn
 from ptk.checkpoint import State
 from ptk.errors import OutOfMemoryError
 from ptk.objectives.objective import Batch
-from ptk.recipe import Recipe
+from ptk.recipe import TrainSpec
 from ptk.session import Session, parameter_count, with_steps
 from ptk.step import Training, on
 
@@ -49,16 +49,18 @@ def fitting_rows(session: Session, model: nn.Module) -> int:
     """
     accelerator = session.accelerator
     training = session.training(model)
-    batch = largest(session)
-    rows = len(batch["input_ids"])
-    while not fits(training, {name: part[:rows] for name, part in batch.items()}):
-        if rows == 1:
-            raise OutOfMemoryError(
-                f"train.auto_batch: not one row of {session.length} tokens fits into memory, {size_of(model)}; try, "
-                f"in this order, train.gradient_checkpointing=true, train.length={max(8, session.length // 2)}, "
-                "train.parallel=fsdp on several devices"
-            )
-        rows = -(-rows // 2)
+    batches = largest_of_stages(session)
+    rows = max(len(batch["input_ids"]) for batch in batches)
+    for batch in batches:
+        most, length = batch["input_ids"].shape
+        while not fits(training, {name: part[:rows] for name, part in batch.items()}):
+            if rows == 1:
+                raise OutOfMemoryError(
+                    f"train.auto_batch: not one row of {length} tokens fits into memory, {size_of(model)}; try, "
+                    f"in this order, {smaller(session)}, "
+                    "train.parallel=fsdp on several devices"
+                )
+            rows = -(-min(rows, most) // 2)
     everyone = accelerator.gather(torch.tensor([rows], device=accelerator.device))
     fewest = int(everyone.min())  # type: ignore[union-attr]
     accelerator.free_memory()
@@ -66,16 +68,19 @@ def fitting_rows(session: Session, model: nn.Module) -> int:
     return fewest
 
 
-def largest(session: Session) -> Batch:
-    """The largest of the first batches of every stage, as this process would take it at once."""
-    found = session.batches()
+def largest_of_stages(session: Session) -> list[Batch]:
+    """Of every stage the largest of the first batches, as this process would take it at once."""
+    plan = session.plan
+    if session.recipe.train.minutes is not None:  # which are no steps yet
+        plan = with_steps(plan, ENDLESS)
+    found = replace(session, plan=plan).batches()
     found.division = replace(found.division, micro_batch_size=None, micro_batch_tokens=None)
-    stages, first = session.plan.stages, 0
-    tried: list[Batch] = []
-    for stage in stages:
-        tried += [found[step][0] for step in range(first, first + min(stage.steps, TRIED_STEPS))]
+    largest, first = [], 0
+    for stage in plan.stages:
+        tried = [found[step][0] for step in range(first, first + min(stage.steps, TRIED_STEPS))]
+        largest.append(max(tried, key=lambda batch: sum(tensor.numel() for tensor in batch.values())))
         first += stage.steps
-    return max(tried, key=lambda batch: sum(tensor.numel() for tensor in batch.values()))
+    return largest
 
 
 def fits(training: Training, batch: Batch) -> bool:
@@ -124,22 +129,35 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def remedies(recipe: Recipe, model: nn.Module, processes: int) -> Iterator[None]:
+def remedies(session: Session, model: nn.Module) -> Iterator[None]:
     """Turns an allocation that fails within into what to do about it, best remedy first."""
     try:
         yield
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        train = recipe.train
-        share = train.batch_size // processes if train.batch_size else None
-        rows = min(filter(None, (train.micro_batch_size, share)), default=None)
+        rows = rows_at_once(session.recipe.train, session.accelerator.num_processes)
         fewer = f"train.micro_batch_size={max(1, rows // 2)}" if rows else "train.micro_batch_tokens, half of it,"
         raise OutOfMemoryError(
-            f"out of memory with {rows or 'all'} rows of {train.length} tokens at a time, {size_of(model)}; "
+            f"out of memory with {rows or 'all'} rows of up to {session.length} tokens at a time, {size_of(model)}; "
             f"try, in this order, {fewer} (the result stays the same; train.auto_batch=true finds it), "
-            f"train.gradient_checkpointing=true, train.length={max(8, train.length // 2)}"
+            f"{smaller(session)}"
         ) from error
+
+
+def rows_at_once(train: TrainSpec, processes: int) -> int | None:
+    """The most rows that a process takes at once; None where the recipe counts tokens."""
+    sizes = [phase.batch_size or train.batch_size for phase in train.phases or ()] or [train.batch_size]
+    share = max(size or 0 for size in sizes) // processes
+    return min(filter(None, (train.micro_batch_size, share)), default=None)
+
+
+def smaller(session: Session) -> str:
+    """Settings with which a row takes less memory, the best first."""
+    train = session.recipe.train
+    checkpointing = "" if train.gradient_checkpointing else "train.gradient_checkpointing=true, "
+    longest = "train.length" if train.phases is None else "the length of the longest of train.phases"
+    return f"{checkpointing}{longest}={max(8, session.length // 2)}"
 
 
 def size_of(model: nn.Module) -> str:

@@ -68,10 +68,16 @@ class Run:
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         return [line for text in lines if (line := parsed(text)) is not None]
 
-    def rewind(self, step: int) -> None:
-        """Drop what was logged after ``step``, so that a resumed run logs no step twice."""
+    def rewind(self, step: int, validated: bool = True) -> None:
+        """Drop what was logged after ``step``, its own validation too where that comes again (not ``validated``): a
+        resumed run logs no step twice."""
+
+        def stays(line: dict[str, Any]) -> bool:
+            at = line.get("step", 0)
+            return at < step or (at == step and (validated or line.get("split") != "validation"))
+
         if self.writes:
-            kept = [line for line in self.metrics() if line.get("step", 0) <= step]
+            kept = [line for line in self.metrics() if stays(line)]
             files.write_text(self.folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
 
     def status(self, state: str, **more: Any) -> None:

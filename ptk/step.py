@@ -132,11 +132,14 @@ def prepare(
     fidelity: str,
     accelerator: "Accelerator",
 ) -> Training:
-    """The wrapped module, its optimizer and schedule."""
+    """The wrapped module, in training, its optimizer and schedule."""
     module = Wrapped(objective, model, pieces_for(spec, accelerator))
+    module.train()  # a model from a folder is in evaluation
     if spec.gradient_checkpointing:
-        # What is computed again must be computed by the same pieces: torch leaves them when it goes backward.
-        again = {"use_reentrant": False, "context_fn": lambda: (contextlib.nullcontext(), module.pieces)}
+        again: dict[str, Any] = {"use_reentrant": False}
+        if module.pieces is not NO_PIECES:  # compiled, torch takes no other contexts than its own
+            # What is computed again must be computed by the same pieces: torch leaves them when it goes backward.
+            again["context_fn"] = lambda: (contextlib.nullcontext(), module.pieces)
         checks.checkpoint_activations(model, again)
     if spec.compile:
         module.compile()

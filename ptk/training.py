@@ -80,7 +80,8 @@ def carry_out_in(run: runs.Run, kind: type[Session], recipe: Recipe, resume: boo
     model = session.fresh_model()
     checks.check_precision(model, precision)
     if recipe.train.auto_batch or recipe.train.minutes is not None:
-        session = measured(session, model)
+        with measuring.remedies(session, model):
+            session = measured(session, model)
         model = session.fresh_model()
     session = replace(session, recipe=settled(session))
     if run.writes:
@@ -104,11 +105,11 @@ def carry_out_in(run: runs.Run, kind: type[Session], recipe: Recipe, resume: boo
         scored[state.step] = engine.evaluate(how.wrapped, fixed, session.accelerator, session.score, beat, how.lockstep)
         return scored[state.step]
 
-    with measuring.remedies(session.recipe, model, launch.processes()):
+    with measuring.remedies(session, model):
         run_loop(session, training, state, score)
-    if best := session.agreed(lambda: best_checkpoint(session, state)):
-        training = session.training(model := session.loaded(best))
-        score()
+        if best := session.agreed(lambda: best_checkpoint(session, state)):
+            training = session.training(model := session.loaded(best))
+            score()
     if training.strategy.lockstep and run.writes:  # this process has a share of the model, or it is rounded
         model = session.loaded(best or checkpoint.folder_of(run.checkpoints, state.step))
     return finish(session, model, state, scored.get(state.step) or score(), fixed)
@@ -162,7 +163,7 @@ def restore(session: Session, model: nn.Module) -> tuple[State, dict[str, Any]]:
     state, extra = checkpoint.load(found, model)
     if "optimizer" not in extra:
         raise CheckpointError(f"{found}: holds no optimizer; use --overwrite to start again")
-    session.run.rewind(state.step)
+    session.run.rewind(state.step, validated=not state.due)
     session.talk.say(f"resuming from {found}")
     return state, extra
 

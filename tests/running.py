@@ -23,7 +23,8 @@ def session(path: Path, *overrides: str) -> Session:
     kind = kind_of(recipe)
     recipe, objective, data = kind.prepared(recipe, QUIET)
     plan = kind.plan_of(recipe, objective, data)
-    return kind(recipe, Run(path.parent / "run"), data, objective, plan, device.accelerator("fp32"), QUIET)
+    precision = device.precision(recipe.train.precision, device.kind())
+    return kind(recipe, Run(path.parent / "run"), data, objective, plan, device.accelerator(precision), QUIET)
 
 
 def carried_out(recipe: Recipe, folder: Path, **options: bool) -> dict[str, Any]:

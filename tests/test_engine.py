@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import sections_of
 from running import QUIET, equal, logged, session, trajectory, weights
+from torch import nn
 
 from ptk import recipe_file
 from ptk.checkpoint import State
@@ -21,6 +22,7 @@ from ptk.errors import DivergedError
 from ptk.pretraining import pretrain
 from ptk.run import Run
 from ptk.session import Session
+from ptk.step import Wrapped
 
 NO_DROPOUT = (
     "{type: bert, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 64, "
@@ -191,6 +193,15 @@ def test_gradient_checkpointing_changes_memory_only(tiny, dropout, precision):
     assert checkpointed == [pytest.approx(line, rel=1e-6) for line in plain]
     for name, gradient in gradients.items():
         torch.testing.assert_close(others[name], gradient, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # which torch's compiler looks at
+def test_gradient_checkpointing_goes_with_compiling(tiny, monkeypatch):
+    monkeypatch.setattr(Wrapped, "compile", lambda self: nn.Module.compile(self, backend="aot_eager"))
+    path = tiny(model=NO_DROPOUT)
+    plain, _ = trajectory(session(path), steps=1)
+    compiled, _ = trajectory(session(path, "train.compile=true", "train.gradient_checkpointing=true"), steps=1)
+    assert compiled == [pytest.approx(line, rel=1e-5) for line in plain]
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon", "bert_adamw", "lamb"])

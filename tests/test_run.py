@@ -114,7 +114,9 @@ def test_a_full_disk_is_said_before_the_run(tiny, tmp_path, monkeypatch):
         pretrain(recipe_file.load(str(tiny())).recipe, tmp_path / "run", talk=QUIET)
 
 
-REMEDIES = r"16 rows of 32 tokens at a time, 2\d,\d{3} parameters; .*micro_batch_size=8.*checkpointing=true.*length=16"
+REMEDIES = (
+    r"16 rows of up to 32 tokens at a time, 2\d,\d{3} parameters; .*micro_batch_size=8.*checkpointing=true.*length=16"
+)
 
 
 def test_out_of_memory_has_three_remedies_in_order(tiny, tmp_path, monkeypatch):
@@ -167,6 +169,17 @@ def test_lines_of_metrics_that_are_cut_are_passed_over(tmp_path):
     run.rewind(1)
     run.log({"step": 2, "loss": float("nan")})
     assert run.metrics() == [{"step": 1}, {"step": 2, "loss": "nan"}]
+
+
+def test_a_validation_that_comes_again_is_dropped(tmp_path):
+    run = runs.Run(tmp_path)
+    lines = [{"step": step, "split": split} for step in (3, 6, 9) for split in ("train", "validation")]
+    for line in lines:
+        run.log(line)
+    run.rewind(6)
+    assert run.metrics() == lines[:4]
+    run.rewind(6, validated=False)
+    assert run.metrics() == lines[:3]
 
 
 PLAIN = """

@@ -117,7 +117,6 @@ def tokens(source: RowSource) -> int:
 def seconds_a_token(session: Finetuning) -> float:
     """Of training, over the steps of MEASURED_SECONDS on a model that is thrown away, at least one."""
     training = replace(session.training(session.fresh_model()), lr=lambda _step: 0.0)
-    training.strategy.module.train()
     batches = replace(session, plan=with_steps(session.plan, measuring.ENDLESS)).batches()
     state, warm = State(), State()
     began = time.monotonic()

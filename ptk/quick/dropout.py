@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 WIDE = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}  # as wide as
@@ -32,6 +33,7 @@ class Dropout(torch.autograd.Function):
         return masked(x, kept).mul_(ctx.scale)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (kept,) = ctx.saved_tensors
         return masked(gradients[0], kept).mul_(ctx.scale), None

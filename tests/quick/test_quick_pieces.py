@@ -37,6 +37,15 @@ def test_dropout_keeps_its_share_and_scales_by_just_that():
     assert torch.equal(x.grad, (y > 0) * scale)
 
 
+def test_a_second_derivative_of_dropout_is_an_error():
+    x = torch.ones(1000, requires_grad=True)
+    with Quick():
+        y = F.dropout(x, 0.1)
+    (gradient,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
 @pytest.mark.parametrize("shape", [(3,), (5, 7), (0, 4), ()])
 def test_dropout_of_any_shape(shape):
     with Quick():
