@@ -136,6 +136,16 @@ def tiny(tiny_text: Path, tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def every_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quicker pieces that only large vocabularies have use for, at every size."""
+    from ptk.models import vocabulary
+    from ptk.quick import embedding
+
+    monkeypatch.setattr(vocabulary, "LEAST", 1)
+    monkeypatch.setattr(embedding, "LEAST", 1)
+
+
+@pytest.fixture
 def environment(_session_cache: Path) -> dict[str, str]:
     """For processes that a test starts."""
     return {**os.environ, "PTK_CACHE": str(_session_cache), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}

@@ -65,6 +65,7 @@ def by_trainer(model: torch.nn.Module, batches: list[Batch], folder, decay: floa
     return losses
 
 
+@pytest.mark.usefixtures("every_piece")
 @pytest.mark.parametrize("name", [*HEADS, "span_corruption-iid"])
 def test_every_step_is_the_trainers(tiny, tmp_path, name):
     path = write_recipe(name, tmp_path, 0.0) if name in HEADS else tiny(**sections_of(name, dropout=0.0))

@@ -183,6 +183,7 @@ def test_two_processes_stop_at_one_step_and_give_their_exit_code_back(tiny, tmp_
     assert "--resume" in (tmp_path / "run.log").read_text()
 
 
+@pytest.mark.usefixtures("every_piece")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 def test_gradient_checkpointing_changes_memory_only(tiny, dropout, precision):

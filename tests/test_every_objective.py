@@ -37,6 +37,7 @@ def recipe_of(tiny, tmp_path):
     return write
 
 
+@pytest.mark.usefixtures("every_piece")
 @every
 def test_micro_batches_change_nothing(recipe_of, name):
     path = recipe_of(name, dropout=0.0)
@@ -51,6 +52,7 @@ def test_micro_batches_change_nothing(recipe_of, name):
             torch.testing.assert_close(others[parameter], gradient, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.usefixtures("every_piece")
 @pytest.mark.parametrize("name", [*EVERY_OBJECTIVE, *STOPPED_HEADS])
 def test_a_run_stopped_after_every_step_is_the_same_run(recipe_of, tmp_path, name, monkeypatch):
     """SIGTERM in each of 10 steps over two and a half epochs, dropout on, three micro-batches a step (R4)."""

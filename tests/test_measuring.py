@@ -108,7 +108,9 @@ def test_memory_that_ends_while_minutes_are_measured_has_remedies(tiny, tmp_path
 def test_remedies_of_phases_name_their_rows_and_not_what_is_set_already(tiny, tmp_path, monkeypatch):
     hold(monkeypatch, most=0)
     recipe = recipe_file.load(str(tiny(train=PHASES)), ["train.gradient_checkpointing=true"]).recipe
-    said = r"with 32 rows of up to 32 tokens .*micro_batch_size=16 \(.*\), the length of the longest of train.phases=16$"
+    said = (
+        r"with 32 rows of up to 32 tokens .*micro_batch_size=16 \(.*\), the length of the longest of train.phases=16$"
+    )
     with pytest.raises(OutOfMemoryError, match=said):
         pretrain(recipe, tmp_path / "run", talk=QUIET)
 

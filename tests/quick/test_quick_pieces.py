@@ -21,6 +21,7 @@ from ptk.quick import Quick
 from ptk.quick.dropout import STEPS, drawn
 
 V, D = 120, 32
+NEXT_TO_NONE = 1e-9  # of dropout: rounds to none, and takes the way of some
 
 
 def test_dropout_keeps_its_share_and_scales_by_just_that():
@@ -157,25 +158,31 @@ def test_frozen_embeddings_get_no_gradient(monkeypatch):
 
 
 def families():
+    """Without dropout, but for the weights of attention, of which so little drops none: torch's own has no dropout."""
     few = {"hidden_size": D, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    few |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": NEXT_TO_NONE}
     yield BertForPreTraining(BertConfig(vocab_size=V, **few))
     yield AlbertForPreTraining(AlbertConfig(vocab_size=V, embedding_size=D, **few))
     yield ElectraForMaskedLM(ElectraConfig(vocab_size=V, embedding_size=D, **few))
-    yield GPT2LMHeadModel(GPT2Config(vocab_size=V, n_embd=D, n_layer=1, n_head=2, bos_token_id=1, eos_token_id=1))
+    gpt = {"n_embd": D, "n_layer": 1, "n_head": 2, "bos_token_id": 1, "eos_token_id": 1, "attn_pdrop": NEXT_TO_NONE}
+    yield GPT2LMHeadModel(GPT2Config(vocab_size=V, resid_pdrop=0.0, embd_pdrop=0.0, **gpt))
     t5 = {"d_model": D, "num_layers": 1, "d_ff": 64, "d_kv": 16, "num_heads": 2, "decoder_start_token_id": 0}
+    t5 |= {"dropout_rate": NEXT_TO_NONE}
     yield T5ForConditionalGeneration(T5Config(vocab_size=V, **t5))
 
 
 @pytest.mark.parametrize("model", list(families()), ids=lambda model: type(model).__name__)
 def test_every_family_has_the_same_losses_and_gradients(model, monkeypatch):
     monkeypatch.setattr("ptk.quick.embedding.LEAST", 1)
-    model.eval()  # without dropout
+    model.train()
     called = []
     ids = torch.randint(5, V, (2, 9), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids)
+    mask[1, 6:] = 0
     more = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
 
     def run():
-        output = model(input_ids=ids, attention_mask=torch.ones_like(ids), **more)
+        output = model(input_ids=ids, attention_mask=mask, **more)
         logits = output.prediction_logits if "prediction_logits" in output else output.logits
         F.cross_entropy(logits.flatten(0, 1), ids.flatten()).backward()
         found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
