@@ -70,7 +70,7 @@ def test_a_change_has_as_many_steps_as_its_quickest_pace(tmp_path: Path, monkeyp
 def test_steps_of_its_own_are_shares_of_the_base_s() -> None:
     assert learning_cases.for_steps(["train.lr=1e-3"], 90) == ["train.lr=1e-3", "train.steps=90"]
     ramp = learning_cases.for_steps(CASES["gpt"].tried["batch ramp"], 90)
-    assert ramp == ["train.steps=120", "train.batch_ramp={start: 2, steps: 60}"]
+    assert ramp == ["train.steps=120", "train.batch_ramp={start: 4, steps: 60}"]
     (phases,) = learning_cases.for_steps(CASES["gpt"].tried["short rows first"], 90)
     assert phases.count("steps: 45") == 2
 

@@ -66,10 +66,11 @@ class Case:
         return list({word.partition("=")[0]: word for words in kept for word in words}.values())
 
 
-MODERN_BERT = "model={type: modernbert, hidden_size: 256, num_hidden_layers: 4, num_attention_heads: 4, "
-MODERN_BERT += "intermediate_size: 682, max_position_embeddings: 128}"
-LLAMA = "model={type: llama, hidden_size: 256, num_hidden_layers: 4, num_attention_heads: 4, intermediate_size: 682, "
-LLAMA += "max_position_embeddings: 256, tie_word_embeddings: true}"
+# Gated units have three matrices for two: two thirds as wide they have as many numbers.
+MODERN_BERT = "model={type: modernbert, hidden_size: 128, num_hidden_layers: 2, num_attention_heads: 2, "
+MODERN_BERT += "intermediate_size: 341, max_position_embeddings: 64}"
+LLAMA = "model={type: llama, hidden_size: 128, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 341, "
+LLAMA += "max_position_embeddings: 128, tie_word_embeddings: true}"
 CASES = {
     case.name: case
     for case in (
@@ -79,13 +80,14 @@ CASES = {
             published_rate=["train.lr=1e-4", "train.warmup=0.01"],
             published={
                 "no dropout": BERT_DROPOUT,
+                "first weights for the width": ["model.initializer_range=0.02"],
                 "mask rate 30 to 15 %": ["objective.mask_rate=0.15"],
                 "Muon": ADAMW,
             },
-            tried=NOT_DECAYED | shapes(rows=16, length=128),
+            tried=NOT_DECAYED | shapes(rows=32, length=64),
             over={
                 **OTHER_RATES,
-                "all, 2 layers": ["model.num_hidden_layers=2"],
+                "all, 4 layers": ["model.num_hidden_layers=4"],
                 "all, pre-norm and gated (ModernBERT)": [MODERN_BERT],
             },
         ),
@@ -94,8 +96,10 @@ CASES = {
             measure="clm",
             published_rate=["train.lr=2.5e-4", "train.schedule=cosine", "train.warmup=0.01"],
             published={"no dropout": GPT_DROPOUT, "Muon": ADAMW},
-            tried=NOT_DECAYED | shapes(rows=8, length=256),
-            over={**OTHER_RATES, "all, 2 layers": ["model.n_layer=2"], "all, RMS norm and gated (Llama)": [LLAMA]},
+            tried=NOT_DECAYED
+            | {"first weights for the width": ["model.initializer_range=0.06"]}
+            | shapes(rows=16, length=128),
+            over={**OTHER_RATES, "all, 4 layers": ["model.n_layer=4"], "all, RMS norm and gated (Llama)": [LLAMA]},
         ),
         Case(
             name="t5",
@@ -103,13 +107,17 @@ CASES = {
             published_rate=ADAFACTOR,
             published={
                 "gated units": [
-                    f"model.{word}" for word in ("feed_forward_proj=relu", "tie_word_embeddings=true", "d_ff=1024")
+                    f"model.{word}" for word in ("feed_forward_proj=relu", "tie_word_embeddings=true", "d_ff=384")
                 ],
                 "no dropout": ["model.dropout_rate=0.1"],
                 "Muon": ADAMW,
             },
-            tried=NOT_DECAYED | shapes(rows=16, length=256),
-            over={**OTHER_RATES, "all, 2 layers": ["model.num_layers=2"]},
+            tried=NOT_DECAYED | shapes(rows=32, length=64),
+            over={
+                **OTHER_RATES,
+                "all, 4 layers": ["model.num_layers=4"],
+                "all, AdamW by each tensor's RMS": ["train.optimizer=adamw_rms", "train.lr=4e-2"],
+            },
         ),
     )
 }
