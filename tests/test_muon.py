@@ -79,6 +79,24 @@ def test_a_step_has_the_gradients_directions_with_nearly_equal_strength(shape):
     assert np.abs(along - np.diag(strengths)).max() < 0.03  # they compute in bf16
 
 
+@pytest.mark.parametrize("at_once", [muon.STACKED, 1])
+def test_stacks_make_the_steps_of_torchs_muon(at_once, monkeypatch):
+    monkeypatch.setattr(muon, "STACKED", at_once)
+    shapes = [(8, 8), (6, 4), (8, 8), (4, 6), (8, 8), (6, 4)]
+    mine, others = ([nn.Parameter(torch.ones(shape)) for shape in shapes] for _ in range(2))
+    groups = muon.divided([{"params": mine, "weight_decay": 0.1}], set(mine))
+    optimizer = optim.build("muon", groups, LR, BETAS, EPS)
+    reference = torch.optim.Muon(others, LR, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for seed in range(4):
+        for parameters, one in ((mine, optimizer), (others, reference)):
+            give_gradients(*parameters, seed=seed)
+            parameters[seed].grad = None
+            one.step()
+    for p, other in zip(mine, others, strict=True):
+        assert not torch.equal(p.detach(), torch.ones(p.shape))
+        torch.testing.assert_close(p, other, rtol=0, atol=0.02 * LR)  # their iterations are in bf16
+
+
 def test_weights_decay_whatever_their_gradients():
     matrix, _, optimizer = made(decay=0.1)
     before = matrix.detach().clone()

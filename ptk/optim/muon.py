@@ -5,12 +5,20 @@ matrix's five Newton-Schulz iterations make a step whose singular values are nea
 2502.16982 (section 2.2), to the size that AdamW's have, so that one learning rate and one weight decay serve both.
 """
 
+import math
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ptk.optim import ours
+
+# torch's multi-tensor operations, as in ours.py.
+# pyright: reportPrivateImportUsage=false
+
+STACKED = 1 << 20  # numbers of a stack at most: beyond it products are what takes time, and copies cost memory
 
 
 def matrices(model: nn.Module) -> set[nn.Parameter]:
@@ -42,6 +50,65 @@ def divided(groups: list[dict[str, Any]], chosen: set[nn.Parameter]) -> list[dic
     return [half for half in halves if half["params"]]
 
 
+class StackedMuon(torch.optim.Muon):
+    """torch's, which takes matrix after matrix, where those of one shape go together: fewer and larger products."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for params in stacks(group["params"]):
+                self.update(params, group)
+        return loss
+
+    def update(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        """One step of matrices of one shape."""
+        grads: Any = [p.grad for p in params]
+        for p in params:
+            if not self.state[p]:
+                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        momenta = [self.state[p]["momentum_buffer"] for p in params]
+        torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
+        ahead = torch.stack(torch._foreach_lerp(grads, momenta, group["momentum"]))  # Nesterov's
+        stack = ahead if len(params) > 1 else ahead[0]
+        steps = orthogonal(stack, group["ns_coefficients"], group["ns_steps"], group["eps"])
+        torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+        size = 0.2 * math.sqrt(max(params[0].shape))
+        torch._foreach_add_(params, list(steps.reshape(len(params), *params[0].shape)), alpha=-group["lr"] * size)
+
+
+def stacks(params: list[Tensor]) -> Iterator[list[Tensor]]:
+    """Those that have a gradient, by shape and device, at most STACKED numbers at a time or one matrix."""
+    alike: dict[Any, list[Tensor]] = defaultdict(list)
+    for p in params:
+        if p.grad is not None:
+            alike[p.shape, p.device, p.dtype].append(p)
+    for some in alike.values():
+        most = max(1, STACKED // some[0].numel())
+        yield from (some[first : first + most] for first in range(0, len(some), most))
+
+
+def orthogonal(matrices: Tensor, coefficients: tuple[float, float, float], iterations: int, eps: float) -> Tensor:
+    """Of each of [..., rows, columns] a matrix in bf16 with its singular vectors, and singular values near 1.
+
+    Newton-Schulz, of which each iteration makes aX + (bA + cAA)X of X, with A = XX'.
+    """
+    a, b, c = coefficients
+    add_product = torch.baddbmm if matrices.ndim > 2 else torch.addmm  # of one matrix it is quicker
+    found = matrices.bfloat16()
+    tall = found.shape[-2] > found.shape[-1]
+    if tall:  # A is to be the smaller product
+        found = found.mT
+    found = found / torch.linalg.vector_norm(found, dim=(-2, -1), keepdim=True).clamp(min=eps)
+    for _ in range(iterations):
+        gram = found @ found.mT
+        found = add_product(found, add_product(gram, gram, gram, beta=b, alpha=c), found, beta=a)
+    return found.mT if tall else found
+
+
 class Muon(ours.ExactState):
     """torch's Muon and its AdamW as one optimizer of ``divided`` groups; ``betas`` and ``eps`` are AdamW's."""
 
@@ -51,7 +118,7 @@ class Muon(ours.ExactState):
         for of_matrices in {group["matrices"] for group in self.param_groups}:
             own = [dict(group) for group in self.param_groups if group["matrices"] == of_matrices]
             self.parts[of_matrices] = (
-                torch.optim.Muon(own, lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+                StackedMuon(own, lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
                 if of_matrices
                 else ours.adamw(own, lr, betas, eps)
             )
