@@ -61,10 +61,37 @@ def test_a_change_has_as_many_steps_as_its_quickest_pace(tmp_path: Path, monkeyp
     options = argparse.Namespace(minutes=5.0, keep=keep)
     changes = [RATE, BASE, "Muon", "batch ramp", "short rows first", "the rate not decayed"]
     expected = dict.fromkeys(changes, 100) | {"Muon": 80}
-    assert learning.paces("bert", changes, options) == expected
+    assert learning.steps_of_changes("bert", changes, options) == expected
     assert [words["change"] for words in asked] == [RATE, "Muon"] * 5  # in turn
     assert {words["one"] for words in asked} == {"pace"}
-    assert learning.paces("bert", changes, options) == expected  # of what was kept
+    assert learning.steps_of_changes("bert", changes, options) == expected  # of what was kept
+
+
+def test_a_race_is_of_steps_at_the_best_paces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    asked = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        words = dict(word.removeprefix("--").split("=", 1) for word in command[2:])
+        asked.append(words)
+        if words["one"] == "pace":
+            found = {"steps": 100 * int(float(words["minutes"])) - int(words["turn"])}
+        else:
+            found = {"steps": int(words["steps"]), "tokens": 2_000_000, "loss": 4.0}
+        return subprocess.CompletedProcess(command, 0, json.dumps(found), "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    options = argparse.Namespace(
+        minutes=5.0, keep=tmp_path / "keep", peers="trainer,ptk", paces=False, seeds=2, beside=2
+    )
+    learning.race("bert", options)
+    paces, runs = ([words for words in asked if (words["one"] == "pace") == kind] for kind in (True, False))
+    turns = [("trainer", BASE, "20.0"), ("ptk", ALL, "5.0")] * learning.ROUNDS
+    assert [(words["by"], words["change"], words["minutes"]) for words in paces] == turns
+    found = {(words["one"], words["change"], words["steps"], words["seed"]) for words in runs}
+    assert found == {(by, c, s, i) for by, c, s in (("trainer", BASE, "2000"), ("ptk", ALL, "500")) for i in "12"}
+    assert "| trainer | 1 | 20 | 2,000 | 2.00 M | 4.000 |" in capsys.readouterr().out
 
 
 def test_steps_of_its_own_are_shares_of_the_base_s() -> None:

@@ -124,8 +124,9 @@ CASES = {
 
 
 def what_costs(words: list[str]) -> frozenset[str]:
-    """Those of a change's words that a step's time can depend on: not rate and schedule."""
-    return frozenset(word for word in words if not word.startswith(("train.lr", "train.schedule", "train.warmup")))
+    """Those of a change's words that a step's time can depend on: not rate, schedule and first weights."""
+    free = ("train.lr", "train.schedule", "train.warmup", "model.initializer_range")
+    return frozenset(word for word in words if not word.startswith(free))
 
 
 def says_steps(words: list[str]) -> bool:

@@ -4,7 +4,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from ptk.pretraining import Pretraining
     from ptk.recipe import Recipe
 
-PROBED, WARM = 12, 4  # steps that tell how many fit into the Trainer's minutes; the first ones are not counted
+PROBED, WARM = 60, 10  # steps that tell how many fit into the Trainer's minutes; the first ones are not counted
 
 
 def ptk(case: Case, words: Sequence[str], seed: int) -> dict[str, Any]:
@@ -58,32 +57,28 @@ def pace(case: Case, words: Sequence[str], minutes: float) -> dict[str, Any]:
     return {"steps": measuring.measured_steps(session, session.fresh_model())}
 
 
-def trainer(case: Case, words: Sequence[str], seed: int, minutes: float) -> dict[str, Any]:
-    """transformers' Trainer for ``minutes``, on ptk's batches; its loss by ptk."""
+def pace_of_trainer(case: Case, words: Sequence[str], minutes: float) -> dict[str, Any]:
+    """How many steps of transformers' Trainer ``minutes`` come to."""
+    from ptk import recipe_file
+
+    session = opened(recipe_file.load(str(case.recipe), [*words, f"train.steps={PROBED}"]).recipe)
+    paces = by_trainer(session, session.fresh_model())[WARM:]
+    return {"steps": max(1, int(60 * minutes / statistics.median(paces)))}
+
+
+def trainer(case: Case, words: Sequence[str], seed: int) -> dict[str, Any]:
+    """transformers' Trainer with ``words`` over the recipe, on ptk's batches; its loss by ptk."""
     from ptk import engine, recipe_file
-    from ptk.session import with_steps
     from ptk.step import Wrapped
 
-    recipe = recipe_file.load(str(case.recipe), [*words, f"seed={seed}"]).recipe
-    # Only now: a warm-up may be longer than what is probed.
-    session = opened(replace(recipe, train=replace(recipe.train, minutes=None, steps=PROBED)))
-    recipe = session.recipe
-    paces = by_trainer(session, session.fresh_model())[WARM:]
-    # A schedule needs steps, of which it is known only now how many there are.
-    steps = max(1, int(60 * minutes / statistics.median(paces)))
-    recipe = replace(recipe, train=replace(recipe.train, steps=steps))
-    session = replace(session, plan=with_steps(session.plan, steps), recipe=recipe)
+    session = opened(recipe_file.load(str(case.recipe), [*words, f"seed={seed}"]).recipe)
     model = session.fresh_model()
     seconds = by_trainer(session, model)
     whole = Wrapped(session.objective, model)
     losses = engine.evaluate(whole, session.held_out_batches(), session.accelerator, session.score)
-    tokens = sum(session.objective.tokens(batch) for batch in first_batches(session, steps))
+    batches, steps = session.batches(), session.plan.steps
+    tokens = sum(session.objective.tokens(batches[step][0]) for step in range(steps))
     return {"loss": losses[case.measure].value, "steps": steps, "tokens": tokens, "seconds": sum(seconds)}
-
-
-def first_batches(session: Any, steps: int) -> Iterator[Any]:
-    batches = session.batches()
-    return (batches[step][0] for step in range(steps))
 
 
 def by_trainer(session: Any, model: nn.Module) -> list[float]:
