@@ -1,5 +1,7 @@
 """Each quicker piece beside torch's own, and that all families come to them."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -16,8 +18,10 @@ from transformers import (
     T5Config,
     T5ForConditionalGeneration,
 )
+from transformers.activations import NewGELUActivation
 
-from ptk.quick import Quick
+from ptk import step
+from ptk.quick import Quick, activations
 from ptk.quick.dropout import STEPS, drawn
 
 V, D = 120, 32
@@ -168,7 +172,7 @@ def families():
     yield GPT2LMHeadModel(GPT2Config(vocab_size=V, resid_pdrop=0.0, embd_pdrop=0.0, **gpt))
     t5 = {"d_model": D, "num_layers": 1, "d_ff": 64, "d_kv": 16, "num_heads": 2, "decoder_start_token_id": 0}
     t5 |= {"dropout_rate": NEXT_TO_NONE}
-    yield T5ForConditionalGeneration(T5Config(vocab_size=V, **t5))
+    yield T5ForConditionalGeneration(T5Config(vocab_size=V, feed_forward_proj="gated-gelu", **t5))
 
 
 @pytest.mark.parametrize("model", list(families()), ids=lambda model: type(model).__name__)
@@ -189,12 +193,23 @@ def test_every_family_has_the_same_losses_and_gradients(model, monkeypatch):
         model.zero_grad()
         return found
 
-    expected, pieces = run(), Quick()
+    saved, expected, pieces = model.state_dict().keys(), run(), Quick()
+    activations.fuse(model)
+    model = copy.deepcopy(model)  # as fast as it was
+    assert model.state_dict().keys() == saved
     for function, own in list(pieces.ours.items()):
         pieces.ours[function] = lambda *args, own=own, **kw: called.append(own.__name__) or own(*args, **kw)
-    with pieces:
+    with monkeypatch.context() as there, pieces:
+        there.setattr(NewGELUActivation, "forward", None)  # nobody comes to it
         found = run()
     assert {"attention", "embedding", "dropout"} == set(called)
     assert found.keys() == expected.keys()
     for name in found:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-5, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_model_that_is_run_has_its_activations_as_one_operation_where_asked(asked):
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=V, n_embd=D, n_layer=1, n_head=2, bos_token_id=1, eos_token_id=1))
+    step.Wrapped(None, model, Quick() if asked else step.NO_PIECES)
+    assert ("forward" in vars(model.transformer.h[0].mlp.act)) == asked
