@@ -162,8 +162,8 @@ class TrainSpec:
     compile: bool = False
     fast: bool = True
     """On a CPU dropout, attention, embeddings and the loss over a vocabulary by quicker code of the same mathematics
-    (ptk/quick), on any device GELU by tanh as one operation; false for torch's and transformers' own. ``ptk eval``
-    always has the quicker."""
+    (ptk/quick), in memory that is kept from step to step; on any device GELU by tanh as one operation. False for
+    torch's, transformers' and the system's own; ``ptk eval`` always has the quicker."""
     gradient_checkpointing: bool = False
     workers: Count | None = None
     """Processes that prepare batches; by default 2 beside an accelerator, none on a CPU."""

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from ptk.quick import attention, dropout, embedding
+from ptk.quick import attention, dropout, embedding, memory
 
 _inside: list["Quick"] = []
 
@@ -58,4 +58,7 @@ def inside() -> bool:
 
 def pieces(device: torch.device, gathers: bool = False) -> AbstractContextManager[Any]:
     """Quick on a CPU; other devices have kernels of their own for all of it."""
-    return Quick(gathers) if device.type == "cpu" else nullcontext()
+    if device.type != "cpu":
+        return nullcontext()
+    memory.keep_freed()
+    return Quick(gathers)

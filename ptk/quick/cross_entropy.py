@@ -118,7 +118,7 @@ class Block:
         self.rows, self.matrix, self.labels = rows, matrix, labels
         self.pieces = [slice(start, start + COLUMNS) for start in range(0, len(matrix), COLUMNS)]
         self.own = torch.empty(len(rows))  # the logit of the label
-        self.leads = torch.empty(len(rows), dtype=torch.bool)  # is it the largest of its piece?
+        self.leads = torch.zeros(len(rows), dtype=torch.bool)  # is it the largest of its piece?
         self.powers: list[Tensor] = []
         tops, sums = [], []
         for piece in self.pieces:
@@ -126,9 +126,12 @@ class Block:
             logits = rows @ part if bias is None else torch.addmm(bias[piece], rows, part)
             inside, label = self.labels_in(piece)
             exact = logits.float()
-            self.own[inside] = exact[inside, label]
+            own, top = exact[inside, label], exact.amax(1)
+            self.own[inside] = own
+            largest = own == top[inside]
+            inside, label = inside[largest], label[largest]  # argmax takes long, and tells which of equal ones is first
             self.leads[inside] = exact[inside].argmax(1) == label
-            tops.append(exact.amax(1).clamp_(min=LOWEST))  # of a piece that nobody can choose too
+            tops.append(top.clamp_(min=LOWEST))  # of a piece that nobody can choose too
             powers = exact.sub_(tops[-1][:, None]).exp_()
             sums.append(powers.sum(1))
             self.powers.append(logits.copy_(powers))
