@@ -57,7 +57,7 @@ def inside() -> bool:
 
 
 def pieces(device: torch.device, gathers: bool = False) -> AbstractContextManager[Any]:
-    """Quick on a CPU; other devices have kernels of their own for all of it."""
+    """Quick on a CPU, where memory is kept from here on; other devices have kernels of their own for all of it."""
     if device.type != "cpu":
         return nullcontext()
     memory.keep_freed()
