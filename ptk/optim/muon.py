@@ -54,15 +54,10 @@ class StackedMuon(torch.optim.Muon):
     """torch's, which takes matrix after matrix, where those of one shape go together: fewer and larger products."""
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def step(self, closure: None = None) -> None:
         for group in self.param_groups:
             for params in stacks(group["params"]):
                 self.update(params, group)
-        return loss
 
     def update(self, params: list[Tensor], group: dict[str, Any]) -> None:
         """One step of matrices of one shape."""
@@ -76,7 +71,7 @@ class StackedMuon(torch.optim.Muon):
         stack = ahead if len(params) > 1 else ahead[0]
         steps = orthogonal(stack, group["ns_coefficients"], group["ns_steps"], group["eps"])
         torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-        size = 0.2 * math.sqrt(max(params[0].shape))
+        size = 0.2 * math.sqrt(max(params[0].shape))  # match_rms_adamw
         torch._foreach_add_(params, list(steps.reshape(len(params), *params[0].shape)), alpha=-group["lr"] * size)
 
 
@@ -91,14 +86,14 @@ def stacks(params: list[Tensor]) -> Iterator[list[Tensor]]:
         yield from (some[first : first + most] for first in range(0, len(some), most))
 
 
-def orthogonal(matrices: Tensor, coefficients: tuple[float, float, float], iterations: int, eps: float) -> Tensor:
+def orthogonal(stack: Tensor, coefficients: tuple[float, float, float], iterations: int, eps: float) -> Tensor:
     """Of each of [..., rows, columns] a matrix in bf16 with its singular vectors, and singular values near 1.
 
     Newton-Schulz, of which each iteration makes aX + (bA + cAA)X of X, with A = XX'.
     """
     a, b, c = coefficients
-    add_product = torch.baddbmm if matrices.ndim > 2 else torch.addmm  # of one matrix it is quicker
-    found = matrices.bfloat16()
+    add_product = torch.baddbmm if stack.ndim > 2 else torch.addmm  # of one matrix it is quicker
+    found = stack.bfloat16()
     tall = found.shape[-2] > found.shape[-1]
     if tall:  # A is to be the smaller product
         found = found.mT

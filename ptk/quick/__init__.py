@@ -1,7 +1,8 @@
 """Pieces of a step that a CPU computes quicker than torch's own, by the same mathematics.
 
 The models stay those of transformers: while ``Quick`` is entered, a call of one of torch's functions below goes to
-ours, whichever family makes it. Nothing of a model changes, so that it is saved and exported as it was.
+ours, whichever family makes it. Nothing of a model changes but what calls GELU (activations.py), so that it is saved
+and exported as it was.
 """
 
 from collections.abc import Callable
