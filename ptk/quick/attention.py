@@ -37,17 +37,16 @@ def attention(
     if attn_mask is None:
         return torch.matmul(dropout(F.softmax(scores, dim=-1), dropout_p), value)
     attn_mask, blind = opened(attn_mask, scores.dtype)
-    scores = scores.masked_fill_(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else scores.add_(attn_mask)
-    found = torch.matmul(dropout(F.softmax(scores, dim=-1), dropout_p), value)
+    # Added, it is a tenth of filling, and nothing on the way back: what is not seen has no weight, so no gradient.
+    found = torch.matmul(dropout(F.softmax(scores.add_(attn_mask), dim=-1), dropout_p), value)
     return found if blind is None else found.masked_fill(blind, 0)
 
 
 def opened(mask: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    """A mask in which every row sees something, and which rows [..., T, 1] see nothing, whose answer torch has as 0;
-    None where there are none."""
+    """What is added to the scores, so that every row sees something, and which rows [..., T, 1] see nothing, whose
+    answer torch has as 0; None where there are none."""
     if mask.dtype == torch.bool:
-        blind = ~mask.any(-1, keepdim=True)
-        return (mask | blind, blind) if blind.any() else (mask, None)
+        mask = torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, -math.inf)
     mask = mask.to(dtype)
     blind = mask.detach().amax(-1, keepdim=True) == -math.inf
     return (mask.masked_fill(blind, 0), blind) if blind.any() else (mask, None)
