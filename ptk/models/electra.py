@@ -59,7 +59,7 @@ def is_whole(folder: str | Path) -> bool:
 
 @torch.no_grad()
 def sampled(logits: Tensor, uniform: Tensor, temperature: float = 1.0) -> Tensor:
-    """Ids [B, K] drawn from softmax(logits [B, K, V] / temperature): its inverse CDF at ``uniform`` [B, K] in [0, 1).
+    """Ids [...] drawn from softmax(logits [..., V] / temperature): its inverse CDF at ``uniform`` [...] in [0, 1).
 
     In fp32, without a generator of random numbers: equal logits give equal samples on any device (ELE-6).
     """

@@ -18,7 +18,9 @@ from ptk.objectives.objective import IGNORE
 from ptk.quick import cross_entropy
 
 LEAST = 4096  # entries, from which it takes less time
+DRAWN = 64  # rows whose logits are drawn from at a time: they stay in the processor's cache
 Run = Callable[[], Any]
+Draw = Callable[[Tensor, slice], Tensor]  # logits [n, V] of the rows ``slice`` of all -> ids [n]
 _plain: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
@@ -34,6 +36,35 @@ def scored(model: nn.Module, labels: Tensor, run: Run) -> tuple[Tensor, Any]:
     with replaced(head, lambda hidden: scores(head, hidden, labels)):
         output = run()
     return logits_of(output), output
+
+
+def scored_and_drawn(model: nn.Module, labels: Tensor, run: Run, draw: Draw) -> tuple[Tensor, Tensor]:
+    """The scores, and the ids [B, K] that ``draw`` makes of the logits, through which nothing flows back."""
+    head: Any = model.get_output_embeddings()  # type: ignore[union-attr,operator]
+    drawn: list[Tensor] = []
+
+    def forward(hidden: Tensor) -> Tensor:
+        drawn[:] = drawn_in_pieces(head, hidden.detach().flatten(0, -2), draw)
+        return scores(head, hidden, labels)
+
+    if can_be(head, labels) and is_plain(model, head, labels, run):
+        with replaced(head, forward):
+            found = logits_of(run())
+    else:
+        logits = logits_of(run())
+        found, drawn = of_logits(logits, labels), [draw(logits.detach().flatten(0, -2), slice(None))]
+    return found, torch.cat(drawn).view_as(labels)
+
+
+@torch.no_grad()
+def drawn_in_pieces(head: nn.Linear, hidden: Tensor, draw: Draw) -> Iterator[Tensor]:
+    """What ``draw`` makes of the logits of hidden [N, D], DRAWN rows at a time."""
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else hidden.dtype
+    weight = head.weight.detach().to(dtype)
+    bias = None if head.bias is None else head.bias.to(dtype)
+    for start in range(0, len(hidden), DRAWN):
+        rows = slice(start, start + DRAWN)
+        yield draw(nn.functional.linear(hidden[rows].to(dtype), weight, bias), rows)
 
 
 def logits_of(output: Any) -> Tensor:

@@ -169,24 +169,30 @@ class ReplacedTokenDetection(Objective):
 
     def both(self, model: Any, batch: Batch) -> "tuple[dict[str, Mean], torch.Tensor, torch.Tensor, torch.Tensor]":
         """Losses; the discriminator's input, its logits, and what it has to say, [B, T] each (ELE-5 to ELE-7)."""
-        from ptk.models import electra
+        from ptk.models import electra, vocabulary
         from ptk.models.labelled import forward_at
-        from ptk.objectives.losses import classification, detection
+        from ptk.objectives.losses import detection, summed
 
         labels, positions = batch["masked_labels"], batch["masked_positions"]
         more = {name: batch[name] for name in ("attention_mask", "token_type_ids") if name in batch}
-        logits = forward_at(model.generator, positions, input_ids=batch["input_ids"], **more).logits
+        scores, samples = vocabulary.scored_and_drawn(
+            model.generator,
+            labels,
+            lambda: forward_at(model.generator, positions, input_ids=batch["input_ids"], **more),
+            lambda logits, rows: self.samples(
+                logits[:, : model.entries], labels.flatten()[rows], batch["uniform"].flatten()[rows]
+            ),
+        )
         valid = labels != IGNORE
         original = electra.written(batch["input_ids"], positions, labels, valid)
-        samples = self.samples(logits.detach()[..., : model.entries], labels, batch["uniform"])
         corrupted = electra.written(original, positions, samples, valid)
         replaced = corrupted != original  # a sample that is right counts as original (ELE-6)
         answers = model.discriminator(input_ids=corrupted, **more).logits
-        parts = classification("generator", logits, labels)
+        parts = summed("generator", scores, labels)
         return parts | detection("rtd", answers, replaced, more.get("attention_mask")), corrupted, answers, replaced
 
     def samples(self, logits: "torch.Tensor", labels: "torch.Tensor", uniform: "torch.Tensor") -> "torch.Tensor":
-        """What the generator says at each position, [B, K]."""
+        """What the generator says, of logits [..., V], at the positions of labels [...]."""
         from ptk.models import electra
 
         if self.disallow_correct:

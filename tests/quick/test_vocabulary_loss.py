@@ -143,6 +143,35 @@ def test_a_model_is_run_without_its_logits():
     assert "forward" not in vars(model.get_output_embeddings())
 
 
+def test_what_is_drawn_from_logits_is_drawn_in_pieces(monkeypatch):
+    monkeypatch.setattr(vocabulary, "DRAWN", 4)
+    torch.manual_seed(0)
+    model, ids = bert(), torch.randint(0, V, (3, 3))
+    labels, added = torch.tensor([[5, 6, 9], [7, -100, 1], [-100, -100, 2]]), torch.randn(9, V)
+    shapes: list[torch.Size] = []
+
+    def draw(logits, rows):
+        shapes.append(logits.shape)
+        assert not logits.requires_grad
+        return (logits + added[rows]).argmax(-1)
+
+    def both():
+        scores, drawn_ids = vocabulary.scored_and_drawn(model, labels, lambda: model(input_ids=ids), draw)
+        summed("mlm", scores, labels)["mlm"].total.backward()
+        gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
+        model.zero_grad()
+        return scores, drawn_ids, gradients
+
+    expected, theirs, gradients = both()
+    with Quick():
+        found, ours, more = both()
+    assert shapes == [(9, V), (4, V), (4, V), (1, V)]
+    assert torch.equal(ours, theirs)
+    torch.testing.assert_close(found, expected)
+    for name, gradient in more.items():
+        torch.testing.assert_close(gradient, gradients[name], rtol=1e-5, atol=1e-6, msg=name)
+
+
 @pytest.mark.parametrize("gathers", [False, True])
 @pytest.mark.parametrize("hooked", [False, True])
 @pytest.mark.parametrize("frozen", [False, True])
