@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-RECIPES = Path(__file__).resolve().parent / "budget"
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 BASE, RATE, ALL = "published settings", "a rate for the budget", "all together"
-ADAMW = ["train.optimizer=adamw"]
+ADAMW = ["train.optimizer=adamw", "train.lr=1e-3"]  # the rate is usual for it and models of this width
 BERT_DROPOUT = ["model.hidden_dropout_prob=0.1", "model.attention_probs_dropout_prob=0.1"]
 GPT_DROPOUT = [f"model.{name}=0.1" for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")]
 ADAFACTOR = ["train.optimizer=adafactor", "train.lr=1e-2", "train.schedule=inverse_sqrt", "train.warmup=10000"]
-TUNED = ["train.lr=1e-3"]  # usual for AdamW and models of this width
-OTHER_RATES = {f"all, rate {rate}": [f"train.lr={rate}"] for rate in ("1e-3", "4e-3")}
-NOT_DECAYED = {"the rate not decayed": ["train.schedule=constant"]}
+OTHER_SCHEDULES = {"three times the rate": ["train.lr=3e-3"], "the rate not decayed": ["train.schedule=constant"]}
+
+
+def rates(*others: str) -> dict[str, list[str]]:
+    """Other rates than the recipe's."""
+    return {f"all, rate {rate}": [f"train.lr={rate}"] for rate in others}
 
 
 def shapes(rows: int, length: int) -> dict[str, list[str]]:
@@ -41,7 +44,7 @@ class Case:
     published_rate: list[str]
     """What puts the published optimizer's rate and schedule back."""
     published: Mapping[str, list[str]]
-    """Change -> what puts the published setting back in its place."""
+    """Change -> what puts the published setting back in its place. With an optimizer goes a rate that suits it."""
     tried: Mapping[str, list[str]]
     """Change that is not in the recipe -> what makes it, over the base with a rate for the budget."""
     over: Mapping[str, list[str]]
@@ -49,7 +52,7 @@ class Case:
 
     @property
     def recipe(self) -> Path:
-        return RECIPES / f"{self.name}.yaml"
+        return RECIPES / f"{self.name}-budget.yaml"
 
     def named(self) -> list[str]:
         return [BASE, RATE, *self.published, *self.tried, ALL, *self.over]
@@ -61,7 +64,7 @@ class Case:
         if change == ALL or change in self.over:
             return self.over.get(change, [])
         kept = [words for name, words in self.published.items() if name != change]
-        kept += [self.published_rate] if change == BASE else [TUNED, self.tried.get(change, [])]
+        kept += [self.published_rate] if change == BASE else [self.tried.get(change, [])]
         # Of two words for one setting the later one counts.
         return list({word.partition("=")[0]: word for words in kept for word in words}.values())
 
@@ -84,9 +87,9 @@ CASES = {
                 "mask rate 30 to 15 %": ["objective.mask_rate=0.15"],
                 "Muon": ADAMW,
             },
-            tried=NOT_DECAYED | shapes(rows=32, length=64),
+            tried=OTHER_SCHEDULES | shapes(rows=32, length=64),
             over={
-                **OTHER_RATES,
+                **rates("1e-3", "4e-3"),
                 "all, 4 layers": ["model.num_hidden_layers=4"],
                 "all, pre-norm and gated (ModernBERT)": [MODERN_BERT],
             },
@@ -96,10 +99,14 @@ CASES = {
             measure="clm",
             published_rate=["train.lr=2.5e-4", "train.schedule=cosine", "train.warmup=0.01"],
             published={"no dropout": GPT_DROPOUT, "Muon": ADAMW},
-            tried=NOT_DECAYED
+            tried=OTHER_SCHEDULES
             | {"first weights for the width": ["model.initializer_range=0.06"]}
             | shapes(rows=16, length=128),
-            over={**OTHER_RATES, "all, 4 layers": ["model.n_layer=4"], "all, RMS norm and gated (Llama)": [LLAMA]},
+            over={
+                **rates("1e-3", "4e-3"),
+                "all, 4 layers": ["model.n_layer=4"],
+                "all, RMS norm and gated (Llama)": [LLAMA],
+            },
         ),
         Case(
             name="t5",
@@ -110,13 +117,13 @@ CASES = {
                     f"model.{word}" for word in ("feed_forward_proj=relu", "tie_word_embeddings=true", "d_ff=384")
                 ],
                 "no dropout": ["model.dropout_rate=0.1"],
-                "Muon": ADAMW,
+                "AdamW by each tensor's RMS": ADAMW,
             },
-            tried=NOT_DECAYED | shapes(rows=32, length=64),
+            tried=OTHER_SCHEDULES | shapes(rows=32, length=64),
             over={
-                **OTHER_RATES,
+                **rates("2e-2", "8e-2"),
                 "all, 4 layers": ["model.num_layers=4"],
-                "all, AdamW by each tensor's RMS": ["train.optimizer=adamw_rms", "train.lr=4e-2"],
+                "all, Muon": ["train.optimizer=muon", "train.lr=2e-3"],
             },
         ),
     )
