@@ -24,8 +24,8 @@ a turn, since whatever else the machine does makes it slower. What is learned de
 are made, or how many runs there are at a time, is no part of it. A run that fails is a row, too.
 
 A loss is in nats, of what the objective predicts, on held-out text. Every run is a process of its own.
-learning.jsonl is a FILE that --keep takes: what the tables in RESULTS.md are made of. Its paces are of the machine named
-there; those of another one begin another file.
+learning.jsonl is a FILE that --keep takes: what the tables in RESULTS.md are made of. Its paces are of the machine that
+is named there; those of another one begin another file.
 """
 
 import argparse
