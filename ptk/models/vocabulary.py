@@ -62,7 +62,7 @@ def drawn_in_pieces(head: nn.Linear, hidden: Tensor, draw: Draw) -> Iterator[Ten
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else hidden.dtype
     weight = head.weight.detach().to(dtype)
     bias = None if head.bias is None else head.bias.to(dtype)
-    for start in range(0, len(hidden), DRAWN):
+    for start in range(0, max(1, len(hidden)), DRAWN):  # of no rows one empty piece
         rows = slice(start, start + DRAWN)
         yield draw(nn.functional.linear(hidden[rows].to(dtype), weight, bias), rows)
 

@@ -37,7 +37,7 @@ def attention(
     if attn_mask is None:
         return torch.matmul(dropout(F.softmax(scores, dim=-1), dropout_p), value)
     attn_mask, blind = opened(attn_mask, scores.dtype)
-    # Added, it is a tenth of filling, and nothing on the way back: what is not seen has no weight, so no gradient.
+    # Added, not filled in, it costs nothing on the way back: what is not seen has no weight, so no gradient.
     found = torch.matmul(dropout(F.softmax(scores.add_(attn_mask), dim=-1), dropout_p), value)
     return found if blind is None else found.masked_fill(blind, 0)
 

@@ -172,6 +172,20 @@ def test_what_is_drawn_from_logits_is_drawn_in_pieces(monkeypatch):
         torch.testing.assert_close(gradient, gradients[name], rtol=1e-5, atol=1e-6, msg=name)
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_batch_without_labels_draws_nothing(inside):
+    torch.manual_seed(0)
+    model, ids = bert(), torch.randint(0, V, (3, 3))
+    nowhere = torch.zeros(3, 0, dtype=torch.int64)
+    with Quick() if inside else nullcontext():
+        vocabulary.scored(model, ids, lambda: model(input_ids=ids))  # the model is known to be plain
+        scores, drawn_ids = vocabulary.scored_and_drawn(
+            model, nowhere, lambda: forward_at(model, nowhere, input_ids=ids), lambda logits, rows: logits.argmax(-1)
+        )
+    assert drawn_ids.shape == (3, 0)
+    assert scores.shape == (3, 0, 2)
+
+
 @pytest.mark.parametrize("gathers", [False, True])
 @pytest.mark.parametrize("hooked", [False, True])
 @pytest.mark.parametrize("frozen", [False, True])
