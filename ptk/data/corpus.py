@@ -5,11 +5,10 @@
 """
 
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from ptk.data import hub, python_docs
 from ptk.data.decoding import Fault, find_encoding
 from ptk.data.layout import Layout, guess_column, guess_layout, guess_lines, no_column
 from ptk.data.readers import TABLES, Span, sample_rows, sample_text, texts
-from ptk.data.sentences import Document, document
+from ptk.data.sentences import Document, Lines, document
 from ptk.data.shards import cut, grouped
 from ptk.data.sources import FORMATS, SourceFile, find_files, not_found
 from ptk.errors import DataError
@@ -91,24 +90,25 @@ def read(corpus: Corpus, shard: Shard, counts: Counts) -> Iterator[Document]:
     """The documents of a shard, added to ``counts``. Memory is bounded by the longest line or Markdown file:
     of other texts, what is over ``decoding.PIECE`` characters is yielded as several documents.
     """
+    for text, lines in _texts(corpus, shard, counts.dropped):
+        kept = document(text, lines)
+        if kept.text:
+            counts.add(kept)
+            yield kept
+        else:
+            counts.dropped["empty documents"] += 1
+
+
+def _texts(corpus: Corpus, shard: Shard, dropped: Counter[str]) -> Iterator[tuple[str, Lines]]:
+    """The documents of a shard, empty ones too, as they are before they are cut into sentences."""
     source, layout = corpus.sources[shard.source], corpus.layouts[shard.source]
     for span in shard.spans:
-        if span.format == "hub":
-            found = hub.texts(source, layout, counts.dropped)
-        else:
-            found = texts(span, layout, counts.dropped)
         if source.path == python_docs.NAME and span.start == 0:
-            counts.dropped.update(python_docs.dropped(span.path))
-        for text, lines in found:
-            kept = document(text, lines)
-            if kept.text:
-                counts.add(kept)
-                yield kept
-            else:
-                counts.dropped["empty documents"] += 1
+            dropped.update(python_docs.dropped(span.path))
+        yield from hub.texts(source, layout, dropped) if span.format == "hub" else texts(span, layout, dropped)
 
 
-def open_corpus(sources: Sequence[CorpusSource], shard_bytes: int = 8 << 20) -> Corpus:
+def open_corpus(sources: Sequence[CorpusSource], shard_bytes: int = 1 << 20) -> Corpus:
     """Find, check and cut everything the sources name.
 
     Raises DataError for paths that do not exist, files that are damaged or do not decode (all of them, in one
@@ -130,8 +130,10 @@ def open_corpus(sources: Sequence[CorpusSource], shard_bytes: int = 8 << 20) -> 
         tuple(note for each in opened for note in each.notes),
         files.fingerprint("corpus", READER_VERSION, version("sentencex"), [each.fingerprint for each in opened]),
     )
-    ignored = Counts()
-    if not any(True for shard in shards for _ in islice(read(corpus, shard, ignored), 1)):
+    if not any(text.strip() for shard in shards for text, _ in _texts(corpus, shard, Counter())):
+        ignored = Counts()
+        for shard in shards:
+            deque(read(corpus, shard, ignored), 0)
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in ignored.dropped.items())
         where = ", ".join(source.path for source in sources) or "corpus"
         raise DataError(f"{where}: no text{f' ({dropped} dropped)' if dropped else ''}; check corpus.path")

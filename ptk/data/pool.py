@@ -9,15 +9,18 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
+from multiprocessing.queues import Queue
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from ptk.errors import ProcessLostError
 
 Result = TypeVar("Result")
+AHEAD = 2  # jobs a process has: what it does and what it does next
 WAITING = 4  # finished results a process, at most, that wait in memory for the ones before them
 
 _shared: Any = None  # in a process of a pool: what all its jobs share
@@ -27,10 +30,43 @@ def unordered(
     function: Callable[[Any, Any], Result], shared: Any, jobs: Sequence[Any], processes: int, place: object
 ) -> Generator[Result, None, None]:
     """``function(shared, job)`` of every job, as they finish. Raises what a job raises, at once, and
-    ProcessLostError when a process is killed; ``place`` is what the message says was being built."""
-    with _pool(processes, shared, place) as pool:
-        for done in as_completed([pool.submit(_call, function, job) for job in jobs]):
-            yield done.result()
+    ProcessLostError when a process is killed; ``place`` is what the message says was being built.
+
+    This process is one of them: it begins while the others are still starting, and sees what they raise between two
+    jobs of its own.
+    """
+    waiting = deque(jobs)
+    finished: SimpleQueue[Future[Result]] = SimpleQueue()
+
+    def hand_out() -> None:
+        with suppress(RuntimeError):  # the pool is closing
+            for job in _first(waiting):
+                pool.submit(_call, function, job).add_done_callback(hand_in)
+
+    def hand_in(future: Future[Result]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            hand_out()
+        finished.put(future)
+
+    with _pool(processes - 1, shared, place) as pool:
+        try:
+            # Not all at once: what the pool has can be had back by cancelling it only, after which a pool that breaks
+            # waits forever.
+            for _ in range(AHEAD * (processes - 1)):
+                hand_out()
+            for _ in jobs:
+                mine = _first(waiting) if finished.empty() else ()
+                yield function(shared, *mine) if mine else finished.get().result()
+        finally:
+            waiting.clear()
+
+
+def _first(waiting: deque[Any]) -> tuple[Any, ...]:
+    """The first job taken out, or nothing: two threads may ask for the last one."""
+    try:
+        return (waiting.popleft(),)
+    except IndexError:
+        return ()
 
 
 def in_order(
@@ -51,7 +87,12 @@ def in_order(
 def _pool(processes: int, shared: Any, place: object) -> Iterator[ProcessPoolExecutor]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()  # nothing is sent: its end tells them to go
-    pool = ProcessPoolExecutor(processes, context, _begin, (theirs, shared))
+    # By a queue, whose thread sends: an argument would have us wait until they have imported everything.
+    sent = context.Queue()
+    sent.cancel_join_thread()  # some may be gone before they take theirs
+    for _ in range(processes):
+        sent.put(shared)
+    pool = ProcessPoolExecutor(processes, context, _begin, (theirs, sent))
     try:
         yield pool
         pool.shutdown()
@@ -64,13 +105,14 @@ def _pool(processes: int, shared: Any, place: object) -> Iterator[ProcessPoolExe
         ours.close()
         pool.shutdown(cancel_futures=True)
         theirs.close()
+        sent.close()
 
 
-def _begin(alive: Connection, shared: Any) -> None:
+def _begin(alive: Connection, sent: "Queue[Any]") -> None:
     global _shared
-    _shared = shared
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     threading.Thread(target=_end_with, args=(alive,), daemon=True).start()
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    _shared = sent.get()
 
 
 def _end_with(alive: Connection) -> None:

@@ -90,7 +90,7 @@ def write_shards(corpus: Corpus, tokenizer: Tokenizer, folder: Path, processes: 
 
 
 def run(work: Work, shards: list[Shard], processes: int) -> Generator[None, None, None]:
-    """Write each shard, here or in spawned processes; one process uses the tokenizer's own threads instead."""
+    """Write each shard, here and in spawned processes; one process uses the tokenizer's own threads instead."""
     processes = min(processes, len(shards))
     if processes > 1:
         yield from pool.unordered(write_shard, work, shards, processes, work.folder)
