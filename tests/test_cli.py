@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gc
 import io
 import json
 import math
@@ -63,6 +64,14 @@ def test_help_imports_neither_torch_nor_pydantic_and_is_quick(environment):
             subprocess.run(command, env=environment, capture_output=True, check=True)
             least[name] = min(least[name], time.perf_counter() - began)
     assert least["ptk"] < 1.5 * least["the least that typer needs"], least
+
+
+def test_garbage_is_looked_for_again_once_all_is_imported(monkeypatch):
+    monkeypatch.setattr(cli, "STARTING", 0.05)
+    cli.put_off_garbage()
+    assert not gc.isenabled()
+    time.sleep(0.5)
+    assert gc.isenabled()
 
 
 def test_a_recipe_with_five_faults_gives_five_messages(here, tiny):

@@ -102,7 +102,7 @@ def has_gold(questions: Questions) -> np.ndarray:
 def chosen(n_best: Sequence[Candidate], odds: float | None, threshold: float) -> Said:
     """The first text among the candidates, or "" where the null odds exceed the threshold."""
     silent = odds is not None and odds > threshold
-    answer = next((candidate for candidate in n_best if bool(candidate.text) != silent), n_best[0])
+    answer = next((candidate for candidate in n_best if bool(candidate.text) != silent), None) or n_best[0]
     return Said(answer.text, answer.start, answer.end, answer.probability, odds, n_best)
 
 
@@ -171,11 +171,9 @@ def n_bests(spans: Spans, questions: Questions, most: int) -> list[NBest]:
 
 def different(context: str, starts: Sequence[int], stops: Sequence[int], most: int) -> dict[str, int]:
     """The first ``most`` different texts, each with its first place; behind them "" where it is worse than all."""
-    found: dict[str, int] = {}
-    for place, (start, stop) in enumerate(zip(starts, stops, strict=True)):
-        found.setdefault(context[start:stop], place)
-        if len(found) == most:
-            break
+    texts = [context[start:stop] for start, stop in zip(starts, stops, strict=True)]
+    firsts = dict(zip(reversed(texts), range(len(texts))[::-1], strict=True))
+    found = {texts[place]: place for place in sorted(firsts.values())[:most]}
     if "" not in found and -1 in starts:
         found[""] = starts.index(-1)
     return found

@@ -110,7 +110,7 @@ def run_mlm(folder: Path, kind: str, processes: int) -> float:
 
 def differences(folder: Path, kind: str) -> str:
     """How many sentences of the store have other ids than AutoTokenizer gives them, to which special tokens that a
-    text spells are text, too, as they are to ptk (ENG-5)."""
+    text spells are text, too, as they are to ptk (ENG-5): but Unigram's model finds them as pieces all the same."""
     import numpy as np
     from transformers import AutoTokenizer
 
@@ -128,10 +128,12 @@ def differences(folder: Path, kind: str) -> str:
         store = store_building.build(corpus, tokenizer.load(str(folder / kind)), root=Path(stores))
         ours = np.split(store.tokens, store.sentences[1:-1])
     wrong = [text for (text, each), row in zip(expected, ours, strict=True) if row.tolist() != each]
-    first = f"; the first one: {wrong[0][:200]!r}" if wrong else ""
-    return (
-        f"{len(wrong)} of {len(expected):,} sentences, {sum(map(len, ids)):,} ids, differ from AutoTokenizer's{first}"
-    )
+    spelled = [text for text in wrong if any(token in text for token in theirs.all_special_tokens)]
+    others = [text for text in wrong if text not in spelled]
+    first = f"; the first one: {others[0][:200]!r}" if others else ""
+    apart = f"; {len(spelled)} that spell a special token have it as text here and as the token there" * bool(spelled)
+    total = f"{len(expected):,} sentences, {sum(map(len, ids)):,} ids"
+    return f"{len(others)} of {total}, differ from AutoTokenizer's{first}{apart}"
 
 
 STEPS = {"ptk": ptk, "library": library}
