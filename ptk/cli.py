@@ -76,7 +76,12 @@ def main() -> None:
 
 def put_off_garbage() -> None:
     """Look for no garbage in the first ``STARTING`` seconds: imports make objects by the hundred thousand, none of them
-    garbage, and looking through them again and again was a quarter of the time to a run's first step."""
+    garbage, and looking through them again and again was a quarter of the time to a run's first step.
+
+    Not in one of several processes: there torch aborted, now and then, when Python ended with garbage left.
+    """
+    if "RANK" in os.environ:
+        return
     gc.disable()
     timer = threading.Timer(STARTING, gc.enable)
     timer.daemon = True  # a command that ends before does not wait for it

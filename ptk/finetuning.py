@@ -26,6 +26,7 @@ from ptk.objectives.labelled_rows import LabelledRows
 from ptk.objectives.objective import Batch
 from ptk.processes import launch
 from ptk.progress import Talk
+from ptk.quick import unpadded
 from ptk.recipe import Recipe, TrainSpec
 from ptk.recipe_sections import completed
 from ptk.session import Session, objective_of, phases, with_steps
@@ -35,8 +36,9 @@ from ptk.tasks.examples import Questions
 from ptk.tasks.prepare import TaskData
 
 # Of a part of a batch, on a CPU: tokens at least; at least as many of the longest rows; and tokens x the model's width
-# squared, below which beginning a part costs more than the padding that it saves (4,096 tokens of width 128).
-PART, LONGEST, WORK = 512, 4, 1 << 26
+# squared, below which beginning a part costs more than the padding that it saves (4,096 tokens of width 128), or where
+# there is none to save (quick/unpadded.py), than the memory (3,640 of width 384, 910 of 768).
+PART, LONGEST, WORK, UNPADDED = 512, 4, 1 << 26, 1 << 29
 MANY = 0.05  # unknown pieces, for a text in the language of the model
 PROBLEMS = {"classification": "single_label", "multi_label": "multi_label", "regression": "regression"}
 
@@ -111,7 +113,7 @@ def divided(train: TrainSpec, config: Any) -> TrainSpec:
     if train.micro_batch_size or train.micro_batch_tokens or train.auto_batch or device.kind() != "cpu":
         return train
     width = getattr(config, "hidden_size", None)
-    worth = WORK // width**2 if width else 0
+    worth = (UNPADDED if unpadded.can(config) else WORK) // width**2 if width else 0
     return replace(train, micro_batch_tokens=max(PART, LONGEST * train.length, worth))
 
 

@@ -20,7 +20,7 @@ from ptk.models import checks, depth
 from ptk.objectives.objective import Batch, Objective
 from ptk.processes import parallel
 from ptk.processes.heartbeat import WAITING
-from ptk.quick import activations
+from ptk.quick import activations, unpadded
 from ptk.recipe import TrainSpec
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Wrapped(nn.Module):
         self.pieces = pieces
         if pieces is not NO_PIECES:
             activations.fuse(model)
+            unpadded.hook(model)
 
     def forward(self, batch: Batch) -> Any:
         scored = self.objective.loss if self.training else self.objective.evaluate

@@ -28,6 +28,7 @@ def ptk(environment, *words: str, text: str | None = None, **more) -> subprocess
 @pytest.fixture
 def here(monkeypatch, capsys):
     """``ptk`` within this process, which has imported everything already."""
+    monkeypatch.setattr(cli, "put_off_garbage", lambda: None)  # other tests are in this process, too
 
     def run(*words: str, text: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess:
         monkeypatch.setattr(sys, "argv", ["ptk", *words])
@@ -71,6 +72,9 @@ def test_garbage_is_looked_for_again_once_all_is_imported(monkeypatch):
     cli.put_off_garbage()
     assert not gc.isenabled()
     time.sleep(0.5)
+    assert gc.isenabled()
+    monkeypatch.setenv("RANK", "0")
+    cli.put_off_garbage()
     assert gc.isenabled()
 
 

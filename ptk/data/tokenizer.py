@@ -20,8 +20,7 @@ from tokenizers import AddedToken
 
 from ptk.data import alignment, frames, word_starts
 from ptk.data.frames import Around, Frame
-from ptk.data.word_cache import WordCache
-from ptk.data.words import cut_of
+from ptk.data.word_cache import WordCache, words_of
 from ptk.errors import DataError
 
 KINDS = {"WordPiece": "wordpiece", "BPE": "bpe", "Unigram": "unigram", "WordLevel": "word"}
@@ -71,8 +70,8 @@ class Tokenizer:
     @cached_property
     def _words(self) -> WordCache | None:
         """What remembers the ids of words, where cutting texts into words is known to change no id."""
-        cut = cut_of(json.loads(self.spec))
-        return WordCache(with_unreachable_specials(self.spec), cut) if cut else None
+        words = words_of(json.loads(self.spec))
+        return WordCache(with_unreachable_specials(self.spec), words) if words else None
 
     @cached_property
     def kind(self) -> str:

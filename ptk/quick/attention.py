@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ptk.quick import unpadded
 from ptk.quick.dropout import dropout
 
 MOST = 512 * 512  # scores of a head that are kept; of longer rows they would take the memory
@@ -25,6 +26,10 @@ def attention(
     enable_gqa: bool = False,
 ) -> Tensor:
     """As ``torch.nn.functional.scaled_dot_product_attention``: query [B, H, T, D], key and value [B, H, S, D]."""
+    if attn_mask is not None and (rows := unpadded.joined_in(query.transpose(1, 2), attn_mask)):
+        query, key, value = (rows.padded(each.transpose(1, 2)).transpose(1, 2) for each in (query, key, value))
+        found = attention(query, key, value, attn_mask, dropout_p, scale=scale, enable_gqa=enable_gqa)
+        return rows.joined(found.transpose(1, 2)).transpose(1, 2)
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else query.dtype
     quicker = dtype == torch.bfloat16 or dropout_p > 0
     if not quicker or enable_gqa or query.device.type != "cpu" or query.shape[-2] * key.shape[-2] > MOST:

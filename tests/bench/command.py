@@ -55,10 +55,15 @@ def ptk(task: str, model: str, out: Path, examples: int | None, seed: int) -> fl
 
 
 def sentences(split: str) -> list[tuple[list[str], list[str]]]:
-    """Words and tags, read here on their own."""
+    """Words and tags, read here on their own. Between sentences the training file has a tab, not an empty line."""
     path = FILES["wnut17"][split == "dev"]
-    blocks = path.read_text(encoding="utf-8").split("\n\n")
-    rows = [[line.rstrip("\r").split("\t") for line in block.split("\n") if line.strip()] for block in blocks]
+    rows: list[list[tuple[str, str]]] = [[]]
+    for line in path.read_text(encoding="utf-8").split("\n"):
+        word, _, tag = line.strip().partition("\t")
+        if word:
+            rows[-1].append((word, tag))
+        elif rows[-1]:
+            rows.append([])
     return [([word for word, _ in row], [tag for _, tag in row]) for row in rows if row]
 
 

@@ -13,8 +13,7 @@ from tokenizers import Tokenizer as Library
 from ptk.data import word_cache
 from ptk.data.tokenizer import Tokenizer
 from ptk.data.tokenizer_training import train
-from ptk.data.word_cache import WordCache
-from ptk.data.words import at_blanks_and_letters, cut_of
+from ptk.data.word_cache import WordCache, words_of
 from ptk.recipe import TokenizerSpec
 
 TEXTS = [
@@ -94,17 +93,15 @@ def test_bytes_are_cut_only_where_the_pre_tokenizer_cuts():
     texts += ["".join(rng.choices(rng.sample(ALPHABET, 4), k=rng.randrange(9))) for _ in range(20_000)]
     texts += [form.format(chr(code)) for code in range(0x3200) for form in ("a{}  b", "a {} b", "{}.", "a{}\n")]
     for text in texts:
-        bounds = np.array([0, len(text)])
-        _, words, which = word_cache.words_in(text, bounds, at_blanks_and_letters)
-        words = [words[number] for number in which]
+        words = word_cache.WORDS_WITH_BLANKS.findall(text)
         assert "".join(words) == text
         cut = [token for word in words for token, _ in pre_tokens(word)]
         assert cut == [token for token, _ in pre_tokens(text)], ascii(text)
 
 
 def test_what_is_known(trained):
-    cuts = {kind: cut_of(json.loads(tokenizer.spec)) for kind, tokenizer in trained.items()}
-    assert all(cuts.values())
+    patterns = {kind: words_of(json.loads(tokenizer.spec)) for kind, tokenizer in trained.items()}
+    assert all(patterns.values())
     assert train(TokenizerSpec(kind="char", vocab_size=90), TEXTS)._words is None
     assert train(TokenizerSpec(kind="bpe", vocab_size=400, lowercase=True), TEXTS)._words is None
 
@@ -165,7 +162,7 @@ def test_a_text_with_the_mark_itself(trained):
 def test_room_is_bounded(trained, monkeypatch):
     monkeypatch.setattr(word_cache, "ROOM", 50 * word_cache.ENTRY)
     rng = random.Random(0)
-    cache = WordCache(trained["wordpiece"].spec, cut_of(json.loads(trained["wordpiece"].spec)))  # type: ignore[arg-type]
+    cache = WordCache(trained["wordpiece"].spec, words_of(json.loads(trained["wordpiece"].spec)))  # type: ignore[arg-type]
     for _ in range(20):
         texts = [" ".join(f"w{rng.randrange(10**6)}" for _ in range(30)), *TEXTS]
         found = cache.encode(texts)
